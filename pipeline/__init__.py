@@ -1,0 +1,1 @@
+"""Graphs and the command line: wiring, no image logic."""

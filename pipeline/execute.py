@@ -1,0 +1,43 @@
+"""Build the graph of a request and run it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline.graph import build_run
+from pipeline.options import RunRequest
+from transforms.report import read_run
+
+
+class RunError(Exception):
+    """The run stopped before its end: one line that says why."""
+
+
+def execute(request: RunRequest) -> dict[str, Any]:
+    """Run to the end; give the run.json of the committed run.
+
+    Raises:
+        RunError: something that no photo would survive (a full disk, a failing device, an altered weights file).
+    """
+    options = PipelineOptions(request.beam_arguments)
+    root = beam.Pipeline(options=options)
+    build_run(root, request.manifests, request.config, request.info)
+    try:
+        root.run().wait_until_finish()
+    except Exception as error:
+        raise RunError(_reason(error)) from error
+    return read_run(request.info.folder, request.info.run_id)
+
+
+def _reason(error: Exception) -> str:
+    """Find the one line to show. Runners hand a worker's exception on as the text of its traceback."""
+    text = str(error).strip()
+    fatal = re.findall(r"FatalError: ([^\n]+)", text)
+    if fatal:
+        return str(re.sub(r" \[while running .*", "", fatal[-1]))
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

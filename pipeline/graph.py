@@ -1,0 +1,16 @@
+"""The graphs. Who reads only this file knows the method."""
+
+from __future__ import annotations
+
+import apache_beam as beam
+
+from transforms.manifest import ManifestFile, ReadManifests
+from transforms.process import ProcessConfig, ProcessPhotos
+from transforms.report import RunInfo, WriteReport
+
+
+def build_run(root: beam.Pipeline, manifests: list[ManifestFile], config: ProcessConfig, info: RunInfo) -> None:
+    """Put every photo of the manifests on white, and report on each row."""
+    rows = root | "ReadManifests" >> ReadManifests(manifests)
+    count = rows | "CountRows" >> beam.combiners.Count.Globally()
+    rows | "ProcessPhotos" >> ProcessPhotos(config) | "WriteReport" >> WriteReport(info, count)

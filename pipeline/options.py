@@ -1,0 +1,251 @@
+"""Flags to frozen configuration, checked before any graph is built."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, NoReturn
+
+from pipeline import runners
+from transforms import storage
+from transforms.composite import TRANSPARENT, parse_background
+from transforms.decode import Limits
+from transforms.encode import ENCODINGS
+from transforms.manifest import ManifestError, ManifestFile, find_manifests
+from transforms.maps import MapSettings
+from transforms.process import OutputSettings, ProcessConfig
+from transforms.report import RunInfo
+from transforms.sharpen import Sharpening
+from transforms.threshold import PolicyError, parse_policy
+from transforms.types import PhotoError
+from transforms.upsample import INTERPOLATIONS
+from weights.files import WeightsError, locate
+from weights.published import PUBLISHED
+
+
+class RequestError(Exception):
+    """The request itself is wrong: one line for the user, exit code 2, nothing was touched."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """A checked request to run the pipeline."""
+
+    manifests: list[ManifestFile]
+    config: ProcessConfig
+    info: RunInfo
+    max_failure_fraction: float
+    beam_arguments: list[str]
+    local: bool
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise RequestError(f"{message}. See {self.prog} --help")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the settings of a run."""
+    method = parser.add_argument_group("the method")
+    method.add_argument("--model", choices=sorted(PUBLISHED), default="u2net", help="network (default: %(default)s)")
+    method.add_argument("--weights", metavar="FILE", help="your own checkpoint of that network, .pth or .safetensors")
+    method.add_argument(
+        "--policy",
+        default="0.7",
+        metavar="P",
+        help="a threshold of the saliency probability, `otsu` for one found in each map, or `soft` for a soft edge "
+        "(default: %(default)s)",
+    )
+    method.add_argument(
+        "--interpolation",
+        choices=sorted(INTERPOLATIONS),
+        default="bilinear",
+        help="how the 320x320 map is brought to the photo's size (default: %(default)s)",
+    )
+    method.add_argument(
+        "--sharpen",
+        type=int,
+        default=150,
+        metavar="PERCENT",
+        help="strength of the unsharp mask before the network; 0 is off (default: %(default)s)",
+    )
+    output = parser.add_argument_group("the pictures")
+    output.add_argument(
+        "--background", default="white", metavar="COLOUR", help="a colour, or `transparent` (default: %(default)s)"
+    )
+    output.add_argument(
+        "--format",
+        choices=["same", *sorted(ENCODINGS)],
+        default="same",
+        help="`same` keeps JPEG, PNG and WebP and makes PNG of others; JPEG is written at quality 95 4:4:4, PNG and WebP "
+        "lossless (default: %(default)s)",
+    )
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument(
+        "--runner",
+        default="local",
+        help="local, flink, dataflow or any Beam runner; Beam's own flags may follow (default: %(default)s)",
+    )
+    machine.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="auto takes a GPU if there is one; cuda without one is an error (default: %(default)s)",
+    )
+    machine.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        default="auto",
+        help="auto is bf16 for u2net where the processor has it, which costs no accuracy, else fp32 "
+        "(default: %(default)s)",
+    )
+    machine.add_argument(
+        "--batch_size",
+        type=int,
+        metavar="N",
+        help="photos that go through the network together (default: 16 on a GPU, 1 on a CPU)",
+    )
+    run = parser.add_argument_group("the run")
+    run.add_argument("--force", action="store_true", help="ignore stored saliency maps and predict every photo again")
+    run.add_argument(
+        "--max_failure_fraction",
+        type=float,
+        default=0.05,
+        metavar="F",
+        help="exit with 1 if a larger share of the rows failed (default: %(default)s)",
+    )
+    run.add_argument(
+        "--max_bytes",
+        type=int,
+        default=Limits().max_bytes,
+        metavar="N",
+        help="a larger source file is a failed row (default: %(default)s)",
+    )
+    run.add_argument(
+        "--max_pixels",
+        type=int,
+        default=Limits().max_pixels,
+        metavar="N",
+        help="a photo of more pixels is a failed row (default: %(default)s)",
+    )
+    run.add_argument("--verbose", action="store_true", help="show Beam's own log")
+
+
+def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
+    """Check every flag, and look at the manifests, the weights, the device and the output folder. Writes nothing.
+
+    Raises:
+        RequestError: whatever would stop the run, before it has begun.
+    """
+    _check_numbers(flags)
+    beam_arguments = _check_beam(flags.runner, others)
+    local = runners.is_local(flags.runner)
+    output = _check_output(flags.output)
+    try:
+        policy = parse_policy(flags.policy)
+        background = parse_background(flags.background)
+        manifests = find_manifests(flags.manifest)
+        weights = locate(flags.model, flags.weights)
+    except (PolicyError, ManifestError, WeightsError, ValueError, PhotoError) as error:
+        raise RequestError(str(error)) from error
+    if flags.format == "jpeg" and background is None:
+        raise RequestError("--background transparent: JPEG cannot be transparent; use --format png or webp")
+    for manifest in manifests:
+        if manifest.kind in ("folder", "image") and f"{output}/".startswith(f"{manifest.base.rstrip('/')}/"):
+            raise RequestError(f"--output {flags.output}: lies inside the photos' own folder {manifest.base}; use another")
+    engine = _check_device(flags, weights, local)
+    config = ProcessConfig(
+        folder=output,
+        maps=MapSettings(flags.model, weights.sha256, engine.precision, Sharpening(percent=flags.sharpen)),
+        engine=engine,
+        output=OutputSettings(policy, flags.interpolation, background, flags.format),
+        limits=Limits(flags.max_bytes, flags.max_pixels),
+        force=flags.force,
+    )
+    settings = {name: value for name, value in sorted(vars(flags).items()) if name not in ("command", "verbose")}
+    settings |= {"device": engine.device, "precision": engine.precision, "weights_sha256": weights.sha256}
+    settings |= {"policy_sha256": policy.sha256(), "beam": beam_arguments, "output": output}
+    now = time.time()
+    run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
+    info = RunInfo(run_id, output, now, settings, versions())
+    return RunRequest(manifests, config, info, flags.max_failure_fraction, beam_arguments, local)
+
+
+def versions() -> dict[str, str]:
+    """Name the versions of everything that the output's bytes depend on."""
+    packages = ("apache-beam", "torch", "pillow", "numpy", "scipy", "pyarrow")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+
+
+def _check_numbers(flags: argparse.Namespace) -> None:
+    ranges: dict[str, tuple[float, float]] = {
+        "sharpen": (0, 1000),
+        "max_failure_fraction": (0, 1),
+        "max_bytes": (1, float("inf")),
+        "max_pixels": (1, float("inf")),
+        "batch_size": (1, 1024),
+    }
+    for name, (low, high) in ranges.items():
+        value: Any = getattr(flags, name)
+        if value is not None and not low <= value <= high:
+            limit = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
+            raise RequestError(f"--{name} {value}: must be {limit}")
+
+
+def _check_beam(runner: str, others: Sequence[str]) -> list[str]:
+    arguments = runners.beam_arguments(runner, others)
+    try:
+        unknown = runners.unknown_flags(arguments)
+    except ValueError as error:
+        raise RequestError(str(error)) from error
+    if unknown:
+        raise RequestError(f"{unknown[0]}: neither whitesweep nor Beam knows this flag. See --help")
+    return arguments
+
+
+def _check_output(output: str) -> str:
+    """Make the output folder absolute, and make sure that something can be written there."""
+    if storage.scheme(output) == "gs":
+        try:
+            storage.is_folder(output)
+        except Exception as error:  # whatever keeps us from listing it will keep us from writing it
+            raise RequestError(f"--output {output}: cannot be reached: {str(error).splitlines()[0]}") from error
+        return output.rstrip("/")
+    if storage.scheme(output) != "file":
+        raise RequestError(f"--output {output}: expected a folder or a gs:// address")
+    folder = existing = os.path.abspath(storage.local_path(output))
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise RequestError(f"--output {output}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise RequestError(f"--output {output}: no permission to write in {existing}")
+    return folder
+
+
+def _check_device(flags: argparse.Namespace, weights: Any, local: bool) -> Any:
+    """Resolve device and precision: here if the run is here; a worker elsewhere finds its own device, and fails closed."""
+    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision
+
+    try:
+        device = choose_device(flags.device) if local else flags.device
+        if local:
+            precision = choose_precision(flags.precision, flags.model, device)
+        else:
+            default = "bf16" if flags.model == "u2net" else "fp32"
+            precision = default if flags.precision == "auto" else flags.precision
+    except DeviceError as error:
+        raise RequestError(str(error)) from error
+    return EngineConfig(weights, device, precision, flags.batch_size)
+
+
+__all__ = ["TRANSPARENT", "Parser", "RequestError", "RunRequest", "add_settings", "check_run", "versions"]

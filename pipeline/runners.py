@@ -1,0 +1,57 @@
+"""Runner presets: the name given for --runner to Beam's options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+PRESETS = {
+    # Beam 2.77's DirectRunner is one of three engines, by machine and by graph, and tries a download first.
+    "local": "FnApiRunner",
+    "directrunner": "FnApiRunner",
+    "flink": "FlinkRunner",
+    "dataflow": "DataflowRunner",
+}
+
+
+def is_local(runner: str) -> bool:
+    """Tell whether the run happens in this process, so that this machine's devices are the ones to ask about."""
+    return PRESETS.get(runner.lower(), runner) == "FnApiRunner"
+
+
+def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
+    """Complete the Beam flags: the preset's runner, and locally one worker thread a core, all sharing one model.
+
+    Flags the user gave come last, so they win.
+    """
+    defaults = [f"--runner={PRESETS.get(runner.lower(), runner)}"]
+    if is_local(runner):
+        defaults += ["--direct_running_mode=multi_threading", f"--direct_num_workers={os.cpu_count() or 1}"]
+    return [*defaults, *arguments]
+
+
+def unknown_flags(arguments: Sequence[str]) -> list[str]:
+    """List the arguments that no Beam option class knows.
+
+    Raises:
+        ValueError: a flag that Beam knows has a value it cannot take; one line.
+    """
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)  # there is no public way to ask; PipelineOptions itself only warns
+    return parser.parse_known_args(list(arguments))[1]
+
+
+def _parser_class() -> type:
+    from apache_beam.options.pipeline_options import _BeamArgumentParser
+
+    class Parser(_BeamArgumentParser):
+        def error(self, message: str) -> None:  # type: ignore[override]
+            raise ValueError(message)
+
+    return Parser
+
+
+_Parser = _parser_class()

@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# The one door: set everything up on first use, then hand over to `python -m pipeline`.
+#
+#   ./run_pipeline.sh                  the demo
+#   ./run_pipeline.sh SUBCOMMAND …     run, migrate, compare, verify, review, watch: see --help
+#   ./run_pipeline.sh test             ruff, mypy and the whole test suite
+#   ./run_pipeline.sh test ARGUMENT …  only pytest, with these arguments
+#
+# PYTHON=/path/to/python3.11 chooses the interpreter; otherwise the first of python3.11, python3.12, python3 that fits.
+# Packages go into .venv beside this script. .venv/ready is written last and tells what was installed there; a .venv that
+# has a setup.log but no such stamp was interrupted, is not trusted, and is built anew (pip's cache makes that quick).
+set -euo pipefail
+unset CDPATH
+
+say() { printf 'whitesweep: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 2; }
+
+script=${BASH_SOURCE[0]}
+while [ -L "$script" ]; do  # `readlink -f` is missing on older macOS
+  target=$(readlink "$script")
+  case $target in /*) script=$target ;; *) script=$(dirname "$script")/$target ;; esac
+done
+root=$(cd -P "$(dirname "$script")" && pwd)
+venv=$root/.venv
+python=$venv/bin/python
+log=$venv/setup.log
+
+# What the virtual environment must have been made from: this place (an editable install knows its path), this Python, these pins.
+state() { printf '%s\n' "$root" && cat "$venv/pyvenv.cfg" "$root/setup.py" "$root/constraints.txt"; }
+
+# True if the person named an interpreter of another version than the one in .venv.
+other_python() {
+  [ -n "${PYTHON:-}" ] &&
+    ! grep -qxF "version = $("$PYTHON" -c 'import platform; print(platform.python_version())' 2>&1)" "$venv/pyvenv.cfg" 2>/dev/null
+}
+
+ready() { [ -x "$python" ] && state 2>/dev/null | cmp -s - "$venv/$1" && ! other_python; }
+
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+
+# Set `chosen` and `version` to a Python that fits, or stop with the most telling reason.
+choose_python() {
+  local candidate problem="" advice="install Python 3.11 or 3.12, or name one: PYTHON=/path/to/python3.11 $0"
+  local candidates=(python3.11 python3.12 python3)
+  [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+  for candidate in "${candidates[@]}"; do
+    chosen=$(command -v "$candidate") && version=$(version_of "$chosen") || continue  # not there, or only a pyenv shim
+    case $version in
+      3.11 | 3.12)
+        "$chosen" -c 'import ensurepip, venv' 2>/dev/null && return
+        problem="$chosen (Python $version) comes without its venv module; on Debian and Ubuntu: apt install python$version-venv"
+        ;;
+      2.* | 3.? | 3.10) problem=${problem:-"$chosen is Python $version, which is too old; $advice"} ;;
+      *) problem=${problem:-"$chosen is Python $version, which is too new; $advice"} ;;
+    esac
+  done
+  fail "${problem:-"${PYTHON:-python3} is no Python that runs; $advice"}"
+}
+
+# Say in a few words why the set-up failed.
+reason() {
+  local free
+  free=$(df -Pk "$root" | awk 'NR == 2 { print $4 }')
+  if grep -qE 'No space left on device|Disk quota exceeded' "$log" || [ "${free:-102400}" -lt 102400 ]; then
+    echo "the disk is full: the packages take 6 GB in $venv, and pip's cache 3 GB"
+  elif grep -qE "name resolution|Name or service not known|nodename nor servname|Network is unreachable|No route to host|Connection refused|\
+Connection reset|NewConnectionError|ProxyError|SSLError|timed out|Max retries exceeded" "$log"; then
+    echo "the package index cannot be reached: is the network there?"
+  elif grep -q 'No matching distribution found' "$log"; then
+    echo "$(grep -o 'No matching distribution found.*' "$log" | tail -n 1): is the network there, and is there a build for this machine?"
+  else
+    grep -E '^ *(ERROR|Error)' "$log" | tail -n 1 | grep . || tail -n 1 "$log" | grep . || echo "no reason was given"
+  fi
+}
+
+step() { "$@" >>"$log" 2>&1 || fail "set-up failed: $(reason) (all of it: $log)"; }
+
+# Install the packages, with `[test]` as argument those of the tests too.
+set_up() {
+  local extras=${1:-}
+  trap 'say "interrupted; the next start completes the set-up"; exit 130' INT
+  cd "$root"
+  if [ -e "$log" ] && [ ! -e "$venv/ready" ] || other_python || ! version_of "$python" | grep -qxE '3\.1[12]'; then
+    choose_python
+    rm -rf "$venv.old"
+    [ ! -e "$venv" ] || mv "$venv" "$venv.old"  # in one step, so that a half-removed one is never taken for a whole one
+    rm -rf "$venv.old"
+    say "first start: setting up in $venv with Python $version ($chosen)"
+  fi
+  # pip unpacks gigabytes under TMPDIR, and /tmp is often a small piece of memory
+  mkdir -p "$venv/tmp" && : >"$log" && rm -f "$venv"/ready* || fail "cannot write to $venv"
+  export TMPDIR=$venv/tmp
+  [ -x "$python" ] || step "$chosen" -m venv "$venv"
+  say "installing packages: about 3 GB to download and 6 GB on disk the first time; details in $log"
+  local pip=("$python" -m pip install --disable-pip-version-check --no-input --progress-bar off -c constraints.txt)
+  step "${pip[@]}" setuptools  # first, so that the next step builds with the pinned one and downloads no other
+  step "${pip[@]}" --no-build-isolation -e ".$extras"
+  rm -rf "$TMPDIR"
+  for stamp in ready ${extras:+ready-test}; do
+    state >"$venv/$stamp.part" && mv "$venv/$stamp.part" "$venv/$stamp" || fail "cannot write to $venv"
+  done
+  say "set up in $SECONDS s; the next start takes no time"
+}
+
+# Run one set-up at a time; whoever waited finds it done. pip keeps the lock even if this script is killed.
+set_up_alone() (
+  if command -v flock >/dev/null; then
+    exec 9>"$root/.venv.lock" || fail "cannot write to $root"
+    flock -n 9 || { say "waiting for another set-up of $venv"; flock 9; }
+  fi
+  ready "$1" || set_up "${2:-}"
+)
+
+# Fetch the weights if a file is missing; whether they are the right ones is checked when they are loaded.
+need_weights() {
+  local model suffix
+  for model in u2net u2netp; do
+    for suffix in safetensors ${1:+onnx}; do
+      if [ ! -f "$root/weights/$model.$suffix" ]; then
+        say "fetching the weights of U²-Net, about 170 MB"
+        "$python" -m weights ${1:+"$1"} >/dev/null || exit
+        return
+      fi
+    done
+  done
+}
+
+# Modules come from the installed project, never from the folder one happens to stand in; Beam's worker processes inherit it.
+export PYTHONSAFEPATH=1
+# google-cloud-storage asks for bucket metadata in the background for its traces: needless requests and permissions.
+export DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA=True
+
+[ $# -gt 0 ] || set -- demo
+
+if [ "$1" = test ]; then
+  shift
+  ready ready-test || set_up_alone ready-test '[test]'
+  need_weights --keep_onnx
+  cd "$root"
+  if [ $# -gt 0 ]; then
+    exec "$python" -m pytest "$@"
+  fi
+  "$python" -m ruff check .
+  "$python" -m ruff format --check .
+  "$python" -m mypy
+  exec "$python" -m pytest -n 2
+fi
+
+ready ready || set_up_alone ready
+case " $* " in
+  *" --help "* | *" -h "* | *" --weights"[\ =]*) ;;  # nothing of ours is needed
+  *) need_weights ;;
+esac
+exec "$python" -m pipeline "$@"

@@ -1,0 +1,46 @@
+"""The distribution: what Beam ships to its workers (--setup_file) and what run_pipeline.sh installs.
+
+Ranges say what the code needs; constraints.txt says what is installed and tested. Weights are fetched, never packed.
+"""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="whitesweep",
+    version="0.1.0",
+    description="Put a whole product catalog on white: U²-Net on Apache Beam.",
+    license="Apache-2.0",
+    license_files=["LICENSE", "NOTICE"],
+    package_dir={"": "."},  # spelled out, so that an editable install is one plain line with the path of this folder
+    packages=find_packages(
+        include=["pipeline", "pipeline.*", "transforms", "transforms.*", "model", "model.*", "weights"]
+    ),
+    include_package_data=False,
+    # 3.13 has wheels of everything too, but nobody has run the tests there; 3.10 has no SciPy 1.16 and no StrEnum.
+    python_requires=">=3.11,<3.13",
+    install_requires=[
+        "apache-beam==2.77.*",
+        "google-cloud-storage>=3.4,<4",
+        "numpy>=2.1,<2.5",
+        "onnx>=1.18,<2",  # reads the published weights, once
+        "pillow>=12.1.1,<13",
+        "pyarrow>=18,<26",
+        "safetensors>=0.5,<1",
+        "scipy>=1.15,<2",
+        # A pair: torchvision is compiled against one torch, and one variant (CUDA or CPU) of it.
+        "torch==2.13.*",
+        "torchvision==0.28.*",
+    ],
+    extras_require={
+        "gcp": ["apache-beam[gcp]==2.77.*"],
+        "test": [
+            "gcp-storage-emulator",
+            "mypy",
+            "onnxruntime",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "scikit-image",
+        ],
+    },
+)

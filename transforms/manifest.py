@@ -1,0 +1,292 @@
+"""Rows in: CSV, JSON Lines and Parquet manifests, folders and globs of images."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import IO, Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms import storage
+from transforms.naming import output_name
+from transforms.types import FatalError, Failure, ManifestRow, PhotoError
+
+TABLE_ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+COMPRESSION_ENDINGS = (".gz", ".zst")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+OWN_COLUMNS = ("id", "uri", "category")
+
+
+class ManifestError(Exception):
+    """A manifest that is missing, empty or of no known form; one line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """One file of rows, one folder of images, or one image.
+
+    kind: `csv`, `jsonl`, `parquet`, `folder` or `image`. base: the folder that relative uris and ids refer to.
+    """
+
+    uri: str
+    kind: str
+    base: str
+
+
+def find_manifests(patterns: Iterable[str]) -> list[ManifestFile]:
+    """Resolve what the user gave for --manifest, and look into each file far enough to know that it can be read.
+
+    Raises:
+        ManifestError: nothing there, no known ending, no uri column, or no row.
+    """
+    found: list[ManifestFile] = []
+    for pattern in patterns:
+        try:
+            found.extend(_resolve(pattern))
+        except (OSError, ValueError) as error:
+            raise ManifestError(f"--manifest {pattern}: {_reason(error)}") from error
+    found = list(dict.fromkeys(found))
+    for file in found:
+        _check(file)
+    return found
+
+
+def _resolve(pattern: str) -> list[ManifestFile]:
+    if storage.is_folder(pattern) and not storage.has_magic(pattern):
+        base = storage.join(os.getcwd(), storage.local_path(pattern)) if storage.scheme(pattern) == "file" else pattern
+        return [ManifestFile(base, "folder", base)]
+    names = storage.glob(pattern)
+    if not names:
+        what = "no file matches" if storage.has_magic(pattern) else "no such file or folder"
+        raise ManifestError(f"--manifest {pattern}: {what}")
+    base = _static_folder(pattern)
+    files = []
+    for name in names:
+        absolute = storage.join(os.getcwd(), name)
+        kind = _kind(name)
+        if kind is None:
+            endings = ", ".join(dict.fromkeys(TABLE_ENDINGS))
+            advice = f"expected an ending {endings} (also .gz, .zst), or that of an image"
+            raise ManifestError(f"--manifest {name}: {advice}")
+        files.append(ManifestFile(absolute, kind, base if kind == "image" else storage.parent(absolute)))
+    return files
+
+
+def _kind(name: str) -> str | None:
+    stem, ending = os.path.splitext(name.lower())
+    if ending in COMPRESSION_ENDINGS:
+        ending = os.path.splitext(stem)[1]
+        return TABLE_ENDINGS.get(ending) if ending != ".parquet" else None
+    return "image" if ending in IMAGE_ENDINGS else TABLE_ENDINGS.get(ending)
+
+
+def _static_folder(pattern: str) -> str:
+    """Give the folder above the first wildcard: the one that ids of globbed images are relative to."""
+    folder = storage.parent(storage.join(os.getcwd(), pattern))
+    while storage.has_magic(folder):
+        folder = storage.parent(folder)
+    return folder
+
+
+def _check(file: ManifestFile) -> None:
+    """Read the first row of a file, so that a wrong one is an error of the request and not of the run."""
+    try:
+        first = next(iter(read_manifest(file)), None)
+    except (FatalError, ManifestError) as error:
+        raise ManifestError(str(error)) from error
+    except (OSError, ValueError, EOFError) as error:
+        raise ManifestError(f"{file.uri}: {_reason(error)}") from error
+    if first is None:
+        raise ManifestError(f"{file.uri}: holds no {'images' if file.kind == 'folder' else 'rows'}")
+
+
+def read_manifest(file: ManifestFile) -> Iterator[ManifestRow]:
+    """Read every row of a manifest; what cannot be used is a row with its failure.
+
+    Raises:
+        FatalError: the file breaks off or cannot be read to its end, so that rows would be missing.
+        ManifestError: it has no uri column at all.
+    """
+    if file.kind == "image":
+        yield _image_row(file.uri, file)
+        return
+    if file.kind == "folder":
+        for uri in storage.list_files(file.uri):
+            if uri.lower().endswith(IMAGE_ENDINGS):
+                yield _image_row(uri, file)
+        return
+    line = 0
+    try:
+        with storage.open_read(file.uri) as stream:
+            for line, record in _READERS[file.kind](_decompressed(stream, file.uri), file.uri):
+                yield _row(record, file, line)
+    except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+        raise FatalError(f"{file.uri}: cannot be read after line {line}: {_reason(error)}") from error
+
+
+def _image_row(uri: str, file: ManifestFile) -> ManifestRow:
+    relative = os.path.relpath(uri, file.base) if storage.scheme(uri) == "file" else uri[len(file.base.rstrip("/")) + 1 :]
+    return _row({"uri": relative}, file, 0)
+
+
+def _decompressed(stream: IO[bytes], uri: str) -> IO[bytes]:
+    if uri.lower().endswith(".gz"):
+        return gzip.open(stream)  # type: ignore[return-value]
+    if uri.lower().endswith(".zst"):
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))
+    return stream
+
+
+def _text(stream: IO[bytes]) -> io.TextIOWrapper:
+    # Bytes that are not UTF-8 become surrogates, which _row then finds and fails the one row for.
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _read_csv(stream: IO[bytes], uri: str) -> Iterator[tuple[int, Any]]:
+    reader = csv.DictReader(_text(stream), restkey="", strict=False)
+    columns = [name.strip() for name in reader.fieldnames or []]
+    if "uri" not in columns:
+        raise ManifestError(f"{uri}: no uri column; the first line holds the columns, among them uri")
+    if len(set(columns)) < len(columns):
+        raise ManifestError(f"{uri}: two columns have the same name")
+    reader.fieldnames = columns
+    while True:
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield reader.line_num, f"not a CSV row: {error}"
+            continue
+        yield reader.line_num, record if "" not in record else f"more than the {len(columns)} fields of the first line"
+
+
+def _read_jsonl(stream: IO[bytes], uri: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(_text(stream), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            yield number, f"not JSON: {error}"
+            continue
+        yield number, record if isinstance(record, dict) else "not a JSON object"
+
+
+def _read_parquet(stream: IO[bytes], uri: str) -> Iterator[tuple[int, Any]]:
+    file = pq.ParquetFile(stream)
+    if "uri" not in file.schema_arrow.names:
+        raise ManifestError(f"{uri}: no uri column; its columns are {', '.join(file.schema_arrow.names)}")
+    number = 0
+    for batch in file.iter_batches(batch_size=10_000):
+        for record in batch.to_pylist():
+            number += 1
+            yield number, record
+
+
+_READERS = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
+
+
+def _row(record: dict[str, Any] | str, file: ManifestFile, line: int) -> ManifestRow:
+    """Make a row of a record, or of the reason why there is none."""
+    where = f"{posixpath.basename(file.uri)} line {line}"
+    if isinstance(record, str):
+        return _bad_row("", "", f"{where}: {record}", file, line)
+    fields = {str(name): _as_text(value) for name, value in record.items() if value not in (None, "")}
+    uri = fields.get("uri", "").strip()
+    id = fields.get("id", "").strip() or _id_from_uri(uri)
+    problem = None
+    if not uri:
+        problem = "no uri"
+    elif any("\ud800" <= c <= "\udfff" for value in fields.values() for c in value):
+        problem = "not UTF-8"
+    elif any(ord(c) < 32 or ord(c) == 127 for c in uri):
+        problem = "a control character in the uri"
+    if problem:
+        return _bad_row(id, uri, f"{where}: {problem}", file, line)
+    row = ManifestRow(
+        id=id,
+        uri=uri,
+        source=storage.join(file.base, uri),
+        category=fields.get("category"),
+        attributes={name: fields[name] for name in sorted(fields) if name not in OWN_COLUMNS},
+        manifest=file.uri,
+        line=line,
+    )
+    try:
+        output_name(id, "")
+    except PhotoError as error:
+        return replace(row, failure=Failure("manifest", error.code, error.message))
+    return row
+
+
+def _bad_row(id: str, uri: str, message: str, file: ManifestFile, line: int) -> ManifestRow:
+    clean = [text.encode("utf-8", "backslashreplace").decode() for text in (id, uri, message)]
+    failure = Failure("manifest", "bad_row", clean[2])
+    return ManifestRow(clean[0], clean[1], "", manifest=file.uri, line=line, failure=failure)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (dict, list, bool)):
+        return json.dumps(value, sort_keys=True, default=str)
+    return str(value)
+
+
+def _id_from_uri(uri: str) -> str:
+    """Take the path without its ending for an id; of an absolute one, what follows the scheme or the root."""
+    path = uri.partition("://")[2] if storage.scheme(uri) != "file" else storage.local_path(uri)
+    return posixpath.splitext(posixpath.normpath(path.replace(os.sep, "/")).lstrip("/"))[0] if path else ""
+
+
+def _reason(error: Exception) -> str:
+    text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
+    return str(text.splitlines()[0])
+
+
+def refuse_duplicates(rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
+    """Pass one of the rows that share an id, and fail the others.
+
+    Which one passes depends on what the rows say, not on where they stand, so that a shuffled manifest gives the same
+    pictures: the first by uri, category and attributes.
+    """
+    ordered = sorted(rows, key=lambda row: (row.uri, row.category or "", sorted(row.attributes.items()), row.source))
+    first, *others = ordered
+    yield first
+    for row in others:
+        message = f"the id {row.id!r} is also that of {first.uri}; give each row an id of its own"
+        yield replace(row, failure=Failure("manifest", "duplicate_id", message))
+
+
+def photo_key(row: ManifestRow) -> str:
+    """Name the work a row belongs to: its photo, or the row alone if it has failed already."""
+    return row.source if row.failure is None else f"\0{row.manifest}\0{row.line}\0{row.id}\0{row.uri}"
+
+
+class ReadManifests(beam.PTransform):
+    """Read manifests into rows, each id at most once without a failure."""
+
+    def __init__(self, files: list[ManifestFile]) -> None:
+        super().__init__()
+        self.files = files
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Give a PCollection of ManifestRow."""
+        return (
+            root
+            | "ListManifests" >> beam.Create(self.files, reshuffle=len(self.files) > 1)
+            | "ReadManifest" >> beam.FlatMap(read_manifest)
+            | "KeyById" >> beam.Map(lambda row: (row.id if row.failure is None else photo_key(row), row))
+            | "GroupById" >> beam.GroupByKey()
+            | "RefuseDuplicates" >> beam.FlatMap(lambda keyed: refuse_duplicates(keyed[1]))
+        )

@@ -1,0 +1,224 @@
+"""ProcessPhotos: the one fused stage, from the rows of a photo to their report rows.
+
+Pixels live and die inside it. Everything after the saliency map is a pure function of (source bytes, map, policy, output
+settings), in a full run too, and the map is always taken at its stored precision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from model.engine import EngineConfig
+from transforms import storage
+from transforms.composite import WHITE, Background, combine_alpha, composite
+from transforms.decode import Limits, decode
+from transforms.encode import ENCODINGS, encode, output_format
+from transforms.manifest import photo_key
+from transforms.maps import MapSettings, load_map, map_key, store_map
+from transforms.naming import output_name
+from transforms.saliency import PredictSaliency
+from transforms.sharpen import network_input
+from transforms.statistics import describe
+from transforms.threshold import Policy, alpha_table, effective_threshold
+from transforms.timing import StepTimes
+from transforms.types import Cutout, Failure, ManifestRow, Outcome, Photo, PhotoError, ReportRow, SaliencyMap
+from transforms.upsample import upsample
+from transforms.work import Work
+
+NAMESPACE = "ProcessPhotos"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """How a cutout is made of a photo and its map."""
+
+    policy: Policy = Policy()
+    interpolation: str = "bilinear"
+    background: Background = WHITE
+    format: str = "same"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessConfig:
+    """Everything ProcessPhotos needs to know. folder: the output folder or bucket prefix."""
+
+    folder: str
+    maps: MapSettings
+    engine: EngineConfig
+    output: OutputSettings = OutputSettings()
+    limits: Limits = Limits()
+    force: bool = False
+
+
+class _StepError(Exception):
+    """A PhotoError that knows at which step it happened."""
+
+    def __init__(self, step: str, error: PhotoError) -> None:
+        super().__init__(step, error)
+        self.failure = Failure(step, error.code, error.message)
+
+
+def _step(times: StepTimes, name: str, do: Callable[..., T], *args: object) -> T:
+    """Time one step, and name it in the failure if it fails."""
+    with times.measure(name):
+        try:
+            return do(*args)
+        except PhotoError as error:
+            raise _StepError(name, error) from error
+        except MemoryError as error:
+            message = "no memory for this photo; run fewer workers or lower --max_pixels"
+            raise _StepError(name, PhotoError("out_of_memory", message)) from error
+
+
+def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
+    """Read and decode the photo that the rows name; look its map up, or make the input for the network."""
+    rows = tuple(sorted(rows, key=lambda row: row.id))
+    work = Work(rows, failure=rows[0].failure)
+    if work.failure:
+        return work
+    times = work.times
+    try:
+        blob = _step(times, "read", storage.read, rows[0].source, config.limits.max_bytes)
+        sha256 = hashlib.sha256(blob.data).hexdigest()
+        work = replace(work, source_version=blob.version, source_sha256=sha256, source_bytes=len(blob.data))
+        photo = _step(times, "decode", decode, blob.data, config.limits)
+        work = replace(work, photo=photo, map_key=map_key(sha256, config.maps))
+        saliency = None if config.force else _step(times, "maps", load_map, f"{config.folder}/maps", work.map_key)
+        if saliency is not None:
+            return replace(work, saliency=saliency)
+        return replace(work, network_input=_step(times, "sharpen", network_input, photo, config.maps.sharpening))
+    except _StepError as error:
+        return replace(work, failure=error.failure)
+
+
+def render(photo: Photo, saliency: SaliencyMap, settings: OutputSettings, times: StepTimes) -> Cutout:
+    """Make the cutout: upsample, threshold, composite, encode. A pure function of its first three arguments."""
+    policy = settings.policy
+    threshold = effective_threshold(policy, saliency.pixels)
+    probability = _step(times, "upsample", upsample, saliency.pixels, photo.size, settings.interpolation)
+    mask = _step(times, "threshold", alpha_table(policy, threshold).take, probability)
+    alpha = _step(times, "composite", combine_alpha, mask, photo)
+    pixels = _step(times, "composite", composite, photo.rgb, alpha, settings.background)
+    name = output_format(settings.format, photo.format, transparent=settings.background is None)
+    data = _step(times, "encode", encode, pixels, name)
+    statistics = _step(times, "statistics", describe, saliency.pixels, alpha, threshold, photo)
+    return Cutout(data, name, ENCODINGS[name].content_type, threshold, statistics)
+
+
+def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
+    """Store the map, render, write each row's picture, and only then give its report row: the row is the commit record."""
+    photo, saliency, failure = work.photo, work.saliency, work.failure
+    cutout = None
+    if failure is None:
+        assert photo is not None and saliency is not None, "a photo without failure has been decoded and predicted"
+        try:
+            if work.is_new_map:
+                _step(work.times, "maps", store_map, f"{config.folder}/maps", saliency)
+            cutout = render(photo, saliency, config.output, work.times)
+        except _StepError as error:
+            failure = error.failure
+    times = work.times
+    for row in work.rows:
+        report = _report_row(row, work, config)
+        if cutout is None:
+            assert failure is not None
+            yield Outcome(_failed(report, failure), times)
+        else:
+            yield Outcome(_write(report, cutout, config, times), times)
+        times = StepTimes()  # the photo's seconds are counted once, however many rows name it
+
+
+def _report_row(row: ManifestRow, work: Work, config: ProcessConfig) -> ReportRow:
+    report = ReportRow(row.id, row.uri, row.category, row.attributes, status="failed")
+    if work.source_sha256 is None:
+        return report
+    report = replace(
+        report,
+        source_version=work.source_version,
+        source_sha256=work.source_sha256,
+        source_bytes=work.source_bytes,
+    )
+    if work.photo is None:
+        return report
+    width, height = work.photo.size
+    return replace(report, source_format=work.photo.format, width=width, height=height)
+
+
+def _failed(report: ReportRow, failure: Failure) -> ReportRow:
+    return replace(report, stage=failure.stage, code=failure.code, message=failure.message)
+
+
+def _write(report: ReportRow, cutout: Cutout, config: ProcessConfig, times: StepTimes) -> ReportRow:
+    name = output_name(report.id, ENCODINGS[cutout.format].extension)
+    try:
+        _step(times, "write", storage.write, f"{config.folder}/{name}", cutout.data, cutout.content_type)
+    except _StepError as error:
+        return _failed(report, error.failure)
+    assert report.source_sha256 is not None
+    policy = config.output.policy
+    return replace(
+        report,
+        status="processed",
+        output_uri=name,
+        output_sha256=hashlib.sha256(cutout.data).hexdigest(),
+        output_bytes=len(cutout.data),
+        map_key=map_key(report.source_sha256, config.maps),
+        model=config.maps.model,
+        weights_sha256=config.maps.weights_sha256,
+        precision=config.maps.precision,
+        policy_sha256=policy.sha256(),
+        method=policy.method,
+        threshold=cutout.threshold,
+        statistics=cutout.statistics,
+    )
+
+
+class _Prepare(beam.DoFn):
+    def __init__(self, config: ProcessConfig) -> None:
+        self.config = config
+
+    def process(self, keyed: tuple[str, Iterable[ManifestRow]]) -> Iterable[Work]:  # type: ignore[override]
+        yield prepare(keyed[1], self.config)
+
+
+class _Finish(beam.DoFn):
+    def __init__(self, config: ProcessConfig) -> None:
+        self.config = config
+
+    def process(self, work: Work) -> Iterable[Outcome]:  # type: ignore[override]
+        for outcome in finish(work, self.config):
+            row = outcome.row
+            Metrics.counter(NAMESPACE, row.status if row.code is None else f"{row.status}_{row.code}").inc()
+            for step, seconds in outcome.seconds.items():
+                Metrics.counter(NAMESPACE, f"{step}_msec").inc(int(seconds * 1000))
+            yield outcome
+
+
+class ProcessPhotos(beam.PTransform):
+    """Turn manifest rows into cutouts and report rows: group the rows by photo, then one fused stage for each photo.
+
+    A resource hint belongs on this transform as a whole. On a step inside it, it would split the stage, and every photo
+    would be shuffled (apache/beam: environments that differ never fuse).
+    """
+
+    def __init__(self, config: ProcessConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def expand(self, rows: beam.PCollection) -> beam.PCollection:
+        """Map a PCollection of ManifestRow to one of Outcome."""
+        return (
+            rows
+            | "KeyByPhoto" >> beam.Map(lambda row: (photo_key(row), row))
+            | "GroupByPhoto" >> beam.GroupByKey()
+            | "Prepare" >> beam.ParDo(_Prepare(self.config))
+            | "PredictSaliency" >> PredictSaliency(self.config.engine)
+            | "Finish" >> beam.ParDo(_Finish(self.config))
+        )

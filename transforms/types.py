@@ -1,0 +1,174 @@
+"""The vocabulary: what passes from one step of the method to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FAILURE_CODES = {
+    "bad_row": "the manifest row cannot be read, or has no usable uri",
+    "bad_id": "the id cannot become a file name: empty, absolute, with `..`, control characters, or too long",
+    "duplicate_id": "another row of the manifests has the same id",
+    "not_found": "there is no such file or object",
+    "forbidden": "the file or object may not be read",
+    "http_error": "the object store answered with an error",
+    "timeout": "the object store did not answer in time",
+    "too_large": "more bytes than --max_bytes",
+    "too_many_pixels": "more pixels than --max_pixels",
+    "not_an_image": "the bytes are no picture at all",
+    "unsupported_format": "a picture, but of a format that is not read",
+    "corrupt": "a picture whose data is damaged",
+    "truncated": "a picture that ends too early",
+    "out_of_memory": "no memory for this photo, even alone",
+    "inference_failed": "the network failed on this photo alone",
+    "write_failed": "the result could not be written",
+}
+"""Every code that a failed row can carry, with its meaning."""
+
+
+class PhotoError(Exception):
+    """What is wrong with one photo; it becomes a failed row and harms no other."""
+
+    def __init__(self, code: str, message: str) -> None:
+        assert code in FAILURE_CODES, code
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+
+class FatalError(Exception):
+    """What no other photo would survive either (a full disk, a dead device): it stops the run. One line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a row has no cutout: the step that failed, a key of FAILURE_CODES, and one line for the user."""
+
+    stage: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One row of a manifest, or what could be read of it.
+
+    id: names the output. uri: as written in the manifest. source: the same, resolved against the manifest's folder.
+    manifest, line: where the row stands (line counts from 1, for Parquet the row number).
+    failure: what is already known to be wrong with it.
+    """
+
+    id: str
+    uri: str
+    source: str
+    category: str | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+    manifest: str = ""
+    line: int = 0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A decoded photo: upright, sRGB.
+
+    rgb: uint8 [H, W, 3]. alpha: uint8 [H, W], or None if the photo has no transparency. format: `jpeg`, `png`, `webp`, …
+    """
+
+    rgb: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None
+    format: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.rgb.shape[1], self.rgb.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class SaliencyMap:
+    """What left the network. pixels: uint8 [320, 320], raw sigmoid probability × 255, rounded. key: see maps.map_key."""
+
+    pixels: NDArray[np.uint8]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class MaskStatistics:
+    """What the mask looks like; statistics.describe defines each figure."""
+
+    foreground_fraction: float
+    bbox_left: int | None
+    bbox_top: int | None
+    bbox_right: int | None
+    bbox_bottom: int | None
+    fill_fraction: float | None
+    edge_contact: tuple[str, ...]
+    probability_max: float
+    probability_mean: float
+    uncertain_fraction: float
+    coverage_10: float
+    coverage_20: float
+    coverage_30: float
+    coverage_40: float
+    coverage_50: float
+    coverage_60: float
+    coverage_70: float
+    coverage_80: float
+    coverage_90: float
+    otsu_threshold: float
+    components: int
+    holes: int
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cutout:
+    """A finished picture: encoded bytes, their format and content type, and what its mask looks like."""
+
+    data: bytes
+    format: str
+    content_type: str
+    threshold: float | None
+    statistics: MaskStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """What became of one manifest row (README, "Report"). Neither clock nor host nor run is in it."""
+
+    id: str
+    uri: str
+    category: str | None
+    attributes: dict[str, str]
+    status: str
+    stage: str | None = None
+    code: str | None = None
+    message: str | None = None
+    source_version: str | None = None
+    source_sha256: str | None = None
+    source_bytes: int | None = None
+    source_format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    output_uri: str | None = None
+    output_sha256: str | None = None
+    output_bytes: int | None = None
+    map_key: str | None = None
+    model: str | None = None
+    weights_sha256: str | None = None
+    precision: str | None = None
+    policy_sha256: str | None = None
+    method: str | None = None
+    threshold: float | None = None
+    statistics: MaskStatistics | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A report row on its way to its shard, with the seconds that each step took (which never enter the row)."""
+
+    row: ReportRow
+    seconds: dict[str, float]

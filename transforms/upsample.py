@@ -1,0 +1,23 @@
+"""Saliency map to the photo's own size."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
+
+
+def upsample(pixels: NDArray[np.uint8], size: tuple[int, int], interpolation: str = "bilinear") -> NDArray[np.uint8]:
+    """Resize a map to a photo's size.
+
+    Args:
+        pixels: uint8 [320, 320], probability × 255.
+        size: width and height, pixels.
+        interpolation: a key of INTERPOLATIONS (the authors' scripts use bilinear).
+
+    Returns:
+        uint8 [H, W], probability × 255.
+    """
+    return np.asarray(Image.fromarray(pixels).resize(size, INTERPOLATIONS[interpolation]))

@@ -1,0 +1,32 @@
+"""One photo on its way through the fused stage. It holds pixels, so it never crosses a stage boundary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.timing import StepTimes
+from transforms.types import Failure, ManifestRow, Photo, SaliencyMap
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is known so far of one photo and of the manifest rows that name it.
+
+    network_input: uint8 [320, 320, 3] while the photo waits for the network, else None.
+    failure: why the photo goes no further; then it passes the remaining steps untouched.
+    """
+
+    rows: tuple[ManifestRow, ...]
+    times: StepTimes = field(default_factory=StepTimes)
+    source_version: str | None = None
+    source_sha256: str | None = None
+    source_bytes: int | None = None
+    photo: Photo | None = None
+    map_key: str = ""
+    network_input: NDArray[np.uint8] | None = None
+    saliency: SaliencyMap | None = None
+    is_new_map: bool = False
+    failure: Failure | None = None

@@ -1,0 +1,1 @@
+"""What weights exist, where they come from, and how they are checked. Imports nothing else of the project."""
