@@ -69,33 +69,38 @@ Connection reset|NewConnectionError|ProxyError|SSLError|timed out|Max retries ex
   elif grep -q 'No matching distribution found' "$log"; then
     echo "$(grep -o 'No matching distribution found.*' "$log" | tail -n 1): is the network there, and is there a build for this machine?"
   else
-    grep -E '^ *(ERROR|Error)' "$log" | tail -n 1 | grep . || tail -n 1 "$log" | grep . || echo "no reason was given"
+    grep -iE '^ *error' "$log" | grep -v 'ERROR: Exception:' | head -n 1 | grep . ||
+      tail -n 1 "$log" | grep . || echo "no reason was given"
   fi
 }
 
-step() { "$@" >>"$log" 2>&1 || fail "set-up failed: $(reason) (all of it: $log)"; }
+# Give the stamps back if pip stopped before it changed anything: without a network, say, what worked goes on working.
+restore() { grep -q '^Installing collected packages' "$log" || mv "$venv"/before/* "$venv" 2>/dev/null || true; }
+
+step() { "$@" >>"$log" 2>&1 || { restore; fail "set-up failed: $(reason) (all of it: $log)"; }; }
 
 # Install the packages, with `[test]` as argument those of the tests too.
 set_up() {
   local extras=${1:-}
-  trap 'say "interrupted; the next start completes the set-up"; exit 130' INT
+  trap 'restore; say "interrupted; the next start completes the set-up"; exit 130' INT
   cd "$root"
   if [ -e "$log" ] && [ ! -e "$venv/ready" ] || other_python || ! version_of "$python" | grep -qxE '3\.1[12]'; then
     choose_python
     rm -rf "$venv.old"
     [ ! -e "$venv" ] || mv "$venv" "$venv.old"  # in one step, so that a half-removed one is never taken for a whole one
     rm -rf "$venv.old"
-    say "first start: setting up in $venv with Python $version ($chosen)"
+    say "setting up in $venv with Python $version ($chosen): about 3 GB to download, 6 GB on disk"
   fi
   # pip unpacks gigabytes under TMPDIR, and /tmp is often a small piece of memory
-  mkdir -p "$venv/tmp" && : >"$log" && rm -f "$venv"/ready* || fail "cannot write to $venv"
+  mkdir -p "$venv/tmp" "$venv/before" && : >"$log" || fail "cannot write to $venv"
+  mv "$venv"/ready* "$venv/before" 2>/dev/null || true  # until all is done, nothing is ready
   export TMPDIR=$venv/tmp
   [ -x "$python" ] || step "$chosen" -m venv "$venv"
-  say "installing packages: about 3 GB to download and 6 GB on disk the first time; details in $log"
+  say "installing packages, a few minutes the first time; details in $log"
   local pip=("$python" -m pip install --disable-pip-version-check --no-input --progress-bar off -c constraints.txt)
   step "${pip[@]}" setuptools  # first, so that the next step builds with the pinned one and downloads no other
   step "${pip[@]}" --no-build-isolation -e ".$extras"
-  rm -rf "$TMPDIR"
+  rm -rf "$TMPDIR" "$venv/before"
   for stamp in ready ${extras:+ready-test}; do
     state >"$venv/$stamp.part" && mv "$venv/$stamp.part" "$venv/$stamp" || fail "cannot write to $venv"
   done

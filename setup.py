@@ -16,7 +16,7 @@ setup(
         include=["pipeline", "pipeline.*", "transforms", "transforms.*", "model", "model.*", "weights"]
     ),
     include_package_data=False,
-    # 3.13 has wheels of everything too, but nobody has run the tests there; 3.10 has no SciPy 1.16 and no StrEnum.
+    # 3.10 has no wheels of the pinned NumPy and SciPy; 3.13 has all, but nobody has run the tests there.
     python_requires=">=3.11,<3.13",
     install_requires=[
         "apache-beam==2.77.*",

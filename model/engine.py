@@ -134,6 +134,7 @@ class Engine:
             raise ValueError(f"images must be uint8 [N, {SIDE}, {SIDE}, 3], not {images.dtype} {list(images.shape)}")
         if not len(images):
             return np.empty((0, SIDE, SIDE), np.uint8)
+        images = np.ascontiguousarray(images)
         with self._callers, torch.inference_mode():
             try:
                 if self.device.type == "cuda":
@@ -145,6 +146,10 @@ class Engine:
                 raise OutOfMemoryError(str(error).split(". ")[0]) from error
             except torch.AcceleratorError as error:
                 raise DeviceFaultError(str(error).split("\n")[0]) from error
+            except RuntimeError as error:
+                if "can't allocate memory" not in str(error):  # the CPU allocator has no exception class of its own
+                    raise
+                raise OutOfMemoryError(str(error).split("\n")[0]) from error
 
     def _predict_padded(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         count, size = len(images), self.batch_size

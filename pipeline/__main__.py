@@ -1,8 +1,10 @@
 """`python -m pipeline`: what run_pipeline.sh hands over to."""
 
+import logging
 import sys
 
-from pipeline.cli import main
-
 if __name__ == "__main__":
+    logging.getLogger().setLevel(logging.CRITICAL)  # Beam warns of what it could not import while it is imported
+    from pipeline.cli import main
+
     sys.exit(main(sys.argv[1:]))

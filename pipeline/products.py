@@ -282,7 +282,7 @@ def teapot() -> Product:
     """A teapot with spout and handle."""
     body = turnery([(0, 0.3), (0.04, 0.36), (0.2, 0.56), (0.42, 0.62), (0.62, 0.54), (0.78, 0.3), (0.80, 0.29)], rounding=0.02)
     spout = tube([(0.5, 0.28, 0), (0.72, 0.42, 0), (0.82, 0.62, 0), (0.96, 0.78, 0)], 0.13, 0.055)
-    handle = move(turn(meet(torus(0.3, 0.055), move(box(1, 1, 1), x=-0.9)), "x", 90), -0.58, 0.46)
+    handle = move(turn(torus(0.29, 0.055), "x", 90), -0.58, 0.48)
     mouth = move(turn(cylinder(0.035, 0.1), "z", -40), 1.0, 0.83)
     glaze = Material(mottled("#7c9a86", 0.1, 5), roughness=0.14)
     lid = turnery([(0, 0.29), (0.03, 0.3), (0.1, 0.2), (0.13, 0.05), (0.17, 0.055), (0.22, 0.075), (0.27, 0.05), (0.28, 0.03)], rounding=0.01)

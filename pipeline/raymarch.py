@@ -16,6 +16,7 @@ from scipy import ndimage
 from pipeline.shapes import Array, Shape, length, turned
 
 BLOCK = 8192  # points at a time: the temporaries of a distance function then stay in the cache
+TILE = 4  # pixels
 Colour = tuple[float, float, float]
 Paint = Callable[[Array], Array]  # points [3, N] -> linear RGB [3, N]
 Relief = Callable[[Array], Array]  # points [3, N] -> height [N]
@@ -136,46 +137,73 @@ def blocks(count: int, size: int = BLOCK) -> Iterator[slice]:
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
+class Box:
+    """The block between two corners [3]."""
+
+    def __init__(self, low: Array, high: Array) -> None:
+        self.centre, self.half = ((low + high) / 2).tolist(), ((high - low) / 2).tolist()
+
+    def least(self, p: Array) -> Array:
+        """Return a lower bound [N] of the distance to anything inside; negative in the box."""
+        x, y, z = (np.abs(p[i] - self.centre[i]) - self.half[i] for i in range(3))
+        return np.maximum(np.maximum(x, y), z)
+
+
 class Solid:
     """A product ready to be marched: one distance for all parts, and the box they lie in."""
 
     def __init__(self, parts: tuple[Part, ...]) -> None:
         self.parts = parts
-        # Find the surface on a coarse grid: a cell next to it is nearer than its own diagonal.
+        # Find the surface on a coarse grid: some grid point is nearer to it than half a cell's diagonal.
         axes = [np.arange(-2.4, 2.4, 0.08), np.arange(0.0, 3.2, 0.08), np.arange(-2.4, 2.4, 0.08)]
         grid = np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")])
-        self.cloud = grid[:, np.abs(self.distance(grid)) < 0.06]
+        clouds = [grid[:, np.abs(part.shape(grid)) < 0.07] for part in parts]
+        self.boxes = [Box(c.min(axis=1) - 0.1, c.max(axis=1) + 0.1) for c in clouds]
+        self.cloud = np.concatenate(clouds, axis=1)
         self.low = self.cloud.min(axis=1, keepdims=True) - 0.1
         self.high = self.cloud.max(axis=1, keepdims=True) + 0.1
-        self.low[1] = np.maximum(self.low[1], -0.01)
 
     def distance(self, p: Array) -> Array:
-        """Return the distance [N] to the nearest part."""
-        out = np.empty(p.shape[1])
+        """Return the distance [N] to the nearest part; parts whose box is farther than what was found are skipped."""
+        out = np.full(p.shape[1], np.inf)
         for s in blocks(p.shape[1]):
-            q = p[:, s]
-            nearest = self.parts[0].shape(q)
-            for part in self.parts[1:]:
-                nearest = np.minimum(nearest, part.shape(q))
-            out[s] = nearest
+            q, nearest = p[:, s], out[s]
+            for part, box in zip(self.parts, self.boxes, strict=True):
+                at = np.flatnonzero(box.least(q) < nearest)
+                if at.size == nearest.size:
+                    np.minimum(nearest, part.shape(q), out=nearest)
+                elif at.size:
+                    nearest[at] = np.minimum(nearest[at], part.shape(q[:, at]))
         return out
 
     def nearest_part(self, p: Array) -> NDArray[np.intp]:
-        """Return which part [N] is nearest."""
-        out = np.empty(p.shape[1], dtype=np.intp)
-        for s in blocks(p.shape[1]):
-            out[s] = np.argmin(np.stack([part.shape(p[:, s]) for part in self.parts]), axis=0)
+        """Return which part [N] is nearest to points on the surface."""
+        out = np.zeros(p.shape[1], dtype=np.intp)
+        nearest = np.full(p.shape[1], np.inf)
+        for i, (part, box) in enumerate(zip(self.parts, self.boxes, strict=True)):
+            inside = np.flatnonzero(box.least(p) < 0)
+            for s in blocks(inside.size):
+                at = inside[s]
+                d = part.shape(p[:, at])
+                closer = d < nearest[at]
+                out[at[closer]], nearest[at[closer]] = i, d[closer]
         return out
 
     def span(self, place: Array, ray: Array, margin: float = 0.0) -> tuple[Array, Array]:
         """Return where rays enter and leave the box, [N] each; they miss where enter >= leave."""
         inverse = 1 / np.where(np.abs(ray) < 1e-9, 1e-9, ray)
         a, b = (self.low - margin - place) * inverse, (self.high + margin - place) * inverse
-        return np.maximum(np.minimum(a, b).max(axis=0), 0), np.maximum(a, b).min(axis=0)
+        enter, leave = np.minimum(a, b), np.maximum(a, b)
+        first = np.maximum(np.maximum(enter[0], enter[1]), np.maximum(enter[2], 0))
+        return first, np.minimum(np.minimum(leave[0], leave[1]), leave[2])
 
-    def march(self, place: Array, ray: Array, precision: float) -> Array:
-        """Return the distance [N] along each ray to the surface, infinite where there is none."""
+    def march(self, place: Array, ray: Array, precision: float, start: Array | float = 0.0) -> Array:
+        """Return the distance [N] along each ray to the surface, infinite where there is none.
+
+        The surface counts as reached at precision times the distance.
+        """
         enter, leave = self.span(place, ray)
+        enter = np.maximum(enter, start)
         found = np.full(ray.shape[1], np.inf)
         active = np.flatnonzero(enter < leave)
         t, leave, ray = enter[active], leave[active], ray[:, active]
@@ -254,6 +282,17 @@ class Studio:
         self.key_in_room = unit(column(self.rig.key))
         self.key = self.to_product(self.key_in_room)
         self.fill = self.to_product(unit(column(self.rig.fill)))
+        self.starts = self.tile_starts()
+
+    def tile_starts(self) -> Array:
+        """Return how far the rays of each tile of TILE x TILE pixels may safely start; infinite where all miss.
+
+        One ray stands for the cone of its tile, and stops as soon as the surface is three times the cone's radius away.
+        """
+        camera = self.camera
+        gy, gx = np.mgrid[0 : camera.height // TILE + 1, 0 : camera.width // TILE + 1]
+        ray = self.to_product(camera.rays((gx.ravel() + 0.5) * TILE, (gy.ravel() + 0.5) * TILE))
+        return self.solid.march(self.place, ray, 3 * 0.75 * TILE * camera.pixel).reshape(gx.shape)
 
     def to_product(self, v: Array) -> Array:
         """Turn room vectors with the product."""
@@ -354,13 +393,15 @@ class Studio:
 
     def product(self, x: Array, y: Array) -> tuple[Array, NDArray[np.bool_]]:
         """Return light [3, N] and whether the product is there [N], for pixel positions."""
-        ray = self.to_product(self.camera.rays(x, y))
-        t = self.solid.march(self.place, ray, self.camera.pixel * 0.25)
-        there = np.isfinite(t)
-        light = np.zeros_like(ray)
-        if there.any():
-            ray = ray[:, there]
-            light[:, there] = self.product_light(self.place + ray * t[there], ray)
+        light, there = np.zeros((3, x.size)), np.zeros(x.size, dtype=bool)
+        start = self.starts[np.maximum(y, 0).astype(np.intp) // TILE, np.maximum(x, 0).astype(np.intp) // TILE]
+        at = np.flatnonzero(np.isfinite(start))
+        ray = self.to_product(self.camera.rays(x[at], y[at]))
+        t = self.solid.march(self.place, ray, self.camera.pixel * 0.25, start[at])
+        hit = np.isfinite(t)
+        at, ray, t = at[hit], ray[:, hit], t[hit]
+        light[:, at] = self.product_light(self.place + ray * t, ray)
+        there[at] = True
         return light, there
 
     def floor_effects(self, x: Array, y: Array) -> Array:
@@ -472,6 +513,15 @@ def resized(plane: Array, width: int, height: int) -> Array:
     return np.asarray(image, dtype=np.float64)
 
 
+def blurred(light: Array, sigma: float) -> Array:
+    """Blur [3, h, w] by a Gaussian of this many pixels, on a smaller grid where that shows no difference."""
+    h, w = light.shape[1:]
+    shrink = max(1, int(sigma / 1.5))
+    small = np.stack([resized(plane, -(-w // shrink), -(-h // shrink)) for plane in light])
+    small = ndimage.gaussian_filter(small, (0, sigma / shrink, sigma / shrink), truncate=2.5, mode="nearest")
+    return np.stack([resized(plane, w, h) for plane in small])
+
+
 def defocused(light: Array, sigma: Array) -> Array:
     """Blur [3, h, w] by a Gaussian whose width [h, w] varies: levels of blur, mixed between neighbours."""
     h, w = sigma.shape
@@ -479,10 +529,7 @@ def defocused(light: Array, sigma: Array) -> Array:
     widths = [0.0]
     while widths[-1] < sigma.max():
         widths.append(1.5 if len(widths) == 1 else widths[-1] * 2)
-        shrink = max(1, int(widths[-1] / 1.5))
-        small = np.stack([resized(plane, -(-w // shrink), -(-h // shrink)) for plane in light])
-        small = ndimage.gaussian_filter(small, (0, widths[-1] / shrink, widths[-1] / shrink), truncate=2.5, mode="nearest")
-        levels.append(np.stack([resized(plane, w, h) for plane in small]))
+        levels.append(blurred(light, widths[-1]))
     at = np.interp(sigma, widths, np.arange(len(widths), dtype=np.float64))
     out = np.zeros_like(light)
     for i, level in enumerate(levels):
@@ -523,8 +570,7 @@ def developed(light: Array, shot: Shot) -> Array:
     """Turn linear light [3, h, w] into display values 0..1 [h, w, 3]: bloom, vignette, film curve, grain."""
     h, w = light.shape[1:]
     light = light * shot.exposure
-    glare = defocused(np.maximum(light - 0.9, 0), np.full((h, w), 0.012 * h))
-    light = light + 0.25 * glare
+    light = light + 0.25 * blurred(np.maximum(light - 0.9, 0), 0.012 * h)
     y, x = np.mgrid[0:h, 0:w]
     light = light * (1 - 0.16 * ((x / w - 0.5) ** 2 + (y / h - 0.5) ** 2) * 2)
     # Narkowicz's fit of the ACES curve, https://knarkowicz.wordpress.com/2016/01/06/aces-filmic-tone-mapping-curve/
@@ -532,8 +578,8 @@ def developed(light: Array, shot: Shot) -> Array:
     display = np.moveaxis(encoded(np.clip(curve, 0, 1)), 0, 2)
     if shot.grain:
         random = np.random.default_rng(shot.seed)
-        grey = ndimage.gaussian_filter(random.standard_normal((h, w, 1)), (0.4, 0.4, 0))
-        tint = ndimage.gaussian_filter(random.standard_normal((h, w, 3)), (0.7, 0.7, 0))
+        grey, tint = (random.standard_normal((h, w, n), dtype=np.float32) for n in (1, 3))
+        grey, tint = (ndimage.gaussian_filter(n, (s, s, 0), truncate=2.5) for n, s in ((grey, 0.4), (tint, 0.7)))
         display = display + shot.grain * (1.2 - 0.7 * display) * (1.3 * grey + 0.9 * tint)
     return display
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
+from scipy import ndimage
+from scipy.interpolate import CubicSpline, PchipInterpolator
 
 Array = NDArray[np.float64]
 Shape = Callable[[Array], Array]
@@ -46,7 +47,7 @@ def ellipsoid(x: float, y: float, z: float) -> Shape:
     def distance(p: Array) -> Array:
         k0 = length(p[0] / x, p[1] / y, p[2] / z)
         k1 = length(p[0] / x**2, p[1] / y**2, p[2] / z**2)
-        return k0 * (k0 - 1) / np.maximum(k1, 1e-9)
+        return np.where(k0 < 1, (k0 - 1) * min(x, y, z), k0 * (k0 - 1) / np.maximum(k1, 1e-9))
 
     return distance
 
@@ -77,7 +78,7 @@ def torus(radius: float, tube: float, squash: float = 1.0) -> Shape:
     return lambda p: (length((length(p[0], p[2]) - radius), p[1] / squash) - tube) * min(1.0, squash)
 
 
-def rod(a: Sequence[float], b: Sequence[float], radius: float, end_radius: float | None = None) -> Shape:
+def rod(a: Sequence[float] | Array, b: Sequence[float] | Array, radius: float, end_radius: float | None = None) -> Shape:
     """A round-ended rod from a to b, tapering to end_radius."""
     taper = (radius if end_radius is None else end_radius) - radius
     dx, dy, dz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
@@ -91,11 +92,16 @@ def rod(a: Sequence[float], b: Sequence[float], radius: float, end_radius: float
     return distance
 
 
-def tube(points: Sequence[Sequence[float]], radius: float, end_radius: float | None = None) -> Shape:
+def tube(
+    points: Sequence[Sequence[float]], radius: float, end_radius: float | None = None, smooth: bool = True
+) -> Shape:
     """A bent rod through these points."""
     end = radius if end_radius is None else end_radius
-    radii = np.linspace(radius, end, len(points))
-    rods = [rod(points[i], points[i + 1], radii[i], radii[i + 1]) for i in range(len(points) - 1)]
+    count = 2 * len(points) if smooth else len(points)
+    stations = np.linspace(0, len(points) - 1, count)
+    curve = CubicSpline(np.arange(len(points)), np.array(points))(stations)
+    radii = np.linspace(radius, end, count)
+    rods = [rod(curve[i], curve[i + 1], radii[i], radii[i + 1]) for i in range(count - 1)]
     return union(*rods)
 
 
@@ -113,7 +119,8 @@ def turnery(profile: Sequence[tuple[float, float]], wall: float = 0.0, rounding:
     heights, radii = [h for h, _ in profile], [r for _, r in profile]
     low, high, size = heights[0], heights[-1], 2048
     grid = np.linspace(low, high, size)
-    table = PchipInterpolator(heights, radii)(grid)
+    # The interpolant bends suddenly at its knots, which a glossy surface would show.
+    table = ndimage.gaussian_filter1d(PchipInterpolator(heights, radii)(grid), 0.018 * size, mode="nearest")
     slope = np.abs(np.gradient(table, grid))
     # Across a slope the radial gap overstates the distance by 1 / cos; very flat parts are capped by the height.
     shrink = 1 / np.sqrt(1 + np.minimum(slope, 3.0) ** 2)

@@ -24,5 +24,6 @@ def summarise(run: dict[str, Any], request: RunRequest) -> str:
         f"report:   {request.info.folder}/{request.info.report}",
     ]
     if statuses.get("failed"):
-        lines.append("failures: the rows of the report whose status is failed")
+        lines.append(f"failures: {statuses['failed']} rows of the report, status failed; the first:")
+        lines += [f"  {failure['id']}: {failure['code']}: {failure['message']}" for failure in run["first_failures"]]
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from transforms.types import Photo, PhotoError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Pillow's names of the formats that are read; of a file with several pictures the first is taken."""
 
 READ_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
@@ -30,6 +30,9 @@ UNREAD_FORMATS = {
     "video": (b"\x1a\x45\xdf\xa3", b"\x00\x00\x00\x18ftypmp4", b"\x00\x00\x00\x20ftypiso"),
 }
 """How formats begin that catalogs hold and that are not read, for a better message than `not an image`."""
+
+# Register every format now: Pillow does so lazily, and not for two threads at once.
+Image.init()
 
 # Limits are ours (Limits.max_pixels, checked on the header), so that one flag decides and nothing is merely warned of.
 Image.MAX_IMAGE_PIXELS = None
@@ -91,7 +94,9 @@ def _unidentified(data: bytes) -> PhotoError:
     for name, beginnings in UNREAD_FORMATS.items():
         if data.startswith(beginnings) or start.startswith(beginnings):
             return PhotoError("unsupported_format", f"{name} is not read; convert it to {READ_IN_WORDS}")
-    if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")):
+    if data.startswith((b"II*\0", b"MM\0*")):
+        return PhotoError("unsupported_format", f"a TIFF of a kind that is not read; convert it to 8-bit {READ_IN_WORDS}")
+    if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF")):
         return PhotoError("corrupt", "begins like a picture, but its header is damaged")
     return PhotoError("not_an_image", f"the {len(data)} bytes are no {READ_IN_WORDS}")
 

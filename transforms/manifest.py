@@ -273,6 +273,10 @@ def photo_key(row: ManifestRow) -> str:
     return row.source if row.failure is None else f"\0{row.manifest}\0{row.line}\0{row.id}\0{row.uri}"
 
 
+def _key_by_id(row: ManifestRow) -> tuple[str, ManifestRow]:
+    return (row.id if row.failure is None else photo_key(row)), row
+
+
 class ReadManifests(beam.PTransform):
     """Read manifests into rows, each id at most once without a failure."""
 
@@ -286,7 +290,7 @@ class ReadManifests(beam.PTransform):
             root
             | "ListManifests" >> beam.Create(self.files, reshuffle=len(self.files) > 1)
             | "ReadManifest" >> beam.FlatMap(read_manifest)
-            | "KeyById" >> beam.Map(lambda row: (row.id if row.failure is None else photo_key(row), row))
+            | "KeyById" >> beam.Map(_key_by_id).with_output_types(tuple[str, ManifestRow])
             | "GroupById" >> beam.GroupByKey()
             | "RefuseDuplicates" >> beam.FlatMap(lambda keyed: refuse_duplicates(keyed[1]))
         )

@@ -180,6 +180,10 @@ def _write(report: ReportRow, cutout: Cutout, config: ProcessConfig, times: Step
     )
 
 
+def _key_by_photo(row: ManifestRow) -> tuple[str, ManifestRow]:
+    return photo_key(row), row
+
+
 class _Prepare(beam.DoFn):
     def __init__(self, config: ProcessConfig) -> None:
         self.config = config
@@ -216,7 +220,7 @@ class ProcessPhotos(beam.PTransform):
         """Map a PCollection of ManifestRow to one of Outcome."""
         return (
             rows
-            | "KeyByPhoto" >> beam.Map(lambda row: (photo_key(row), row))
+            | "KeyByPhoto" >> beam.Map(_key_by_photo).with_output_types(tuple[str, ManifestRow])
             | "GroupByPhoto" >> beam.GroupByKey()
             | "Prepare" >> beam.ParDo(_Prepare(self.config))
             | "PredictSaliency" >> PredictSaliency(self.config.engine)

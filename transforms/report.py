@@ -11,7 +11,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import apache_beam as beam
@@ -24,6 +24,8 @@ from transforms.types import MaskStatistics, Outcome, ReportRow
 
 SCHEMA_VERSION = "1"
 ROWS_PER_SHARD = 100_000
+FIRST_FAILURES = 10
+"""How many failures run.json quotes; the report holds them all."""
 PARQUET = "application/vnd.apache.parquet"
 JSON = "application/json"
 
@@ -80,13 +82,21 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class ShardSummary:
-    """What one shard adds to run.json: its number, and its counts by status, failure code and flag; seconds by step."""
+    """What one shard adds to run.json: counts by status, failure code and flag, seconds by step, its first failures."""
 
     shard: int
     statuses: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
     seconds: StepTimes = field(default_factory=StepTimes)
+    failures: list[dict[str, str | None]] = field(default_factory=list)
+
+    def add(self, other: ShardSummary) -> None:
+        """Add another's counts."""
+        for mine, theirs in ((self.statuses, other.statuses), (self.codes, other.codes), (self.flags, other.flags)):
+            mine.update(theirs)
+        self.seconds.add(other.seconds)
+        self.failures.extend(other.failures)
 
 
 def to_record(row: ReportRow) -> dict[str, Any]:
@@ -127,10 +137,11 @@ def write_shard(info: RunInfo, shard: int, shards: int, outcomes: Iterable[Outco
         summary.seconds.add(outcome.seconds)
         if row.code:
             summary.codes[row.code] += 1
+            summary.failures.append({"id": row.id, "uri": row.uri, "code": row.code, "message": row.message})
         if row.statistics:
             summary.flags.update(row.statistics.flags)
     storage.write(f"{info.folder}/{info.report}/{shard_name(shard, shards)}", to_parquet(rows), PARQUET)
-    return summary
+    return replace(summary, failures=_first(summary.failures))
 
 
 def commit(info: RunInfo, summaries: Iterable[ShardSummary], rows: int) -> None:
@@ -141,10 +152,7 @@ def commit(info: RunInfo, summaries: Iterable[ShardSummary], rows: int) -> None:
             written[shard] = write_shard(info, shard, shards, [])
     total = ShardSummary(-1)
     for summary in written.values():
-        total.statuses.update(summary.statuses)
-        total.codes.update(summary.codes)
-        total.flags.update(summary.flags)
-        total.seconds.add(summary.seconds)
+        total.add(summary)
     run = {
         "run_id": info.run_id,
         "report_schema": SCHEMA_VERSION,
@@ -153,6 +161,7 @@ def commit(info: RunInfo, summaries: Iterable[ShardSummary], rows: int) -> None:
         "rows": rows,
         "statuses": dict(sorted(total.statuses.items())),
         "failures": dict(sorted(total.codes.items())),
+        "first_failures": _first(total.failures),
         "flags": dict(sorted(total.flags.items())),
         "started": info.started,
         "seconds": time.time() - info.started,
@@ -170,12 +179,16 @@ def read_run(folder: str, run_id: str) -> dict[str, Any]:
     return run
 
 
+def _first(failures: list[dict[str, str | None]]) -> list[dict[str, str | None]]:
+    return sorted(failures, key=lambda failure: (failure["id"] or "", failure["message"] or ""))[:FIRST_FAILURES]
+
+
 def _json(value: object) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _shard_of(id: str, shards: int) -> int:
-    return zlib.crc32(id.encode()) % shards
+def _key_by_shard(outcome: Outcome, rows: int) -> tuple[int, Outcome]:
+    return zlib.crc32(outcome.row.id.encode()) % shard_count(rows), outcome
 
 
 class WriteReport(beam.PTransform):
@@ -192,7 +205,7 @@ class WriteReport(beam.PTransform):
         rows = beam.pvalue.AsSingleton(self.count)
         summaries = (
             outcomes
-            | "KeyByShard" >> beam.Map(lambda o, n: (_shard_of(o.row.id, shard_count(n)), o), rows)
+            | "KeyByShard" >> beam.Map(_key_by_shard, rows).with_output_types(tuple[int, Outcome])
             | "GroupByShard" >> beam.GroupByKey()
             | "WriteShard" >> beam.Map(lambda keyed, n: write_shard(info, keyed[0], shard_count(n), keyed[1]), rows)
         )

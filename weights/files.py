@@ -14,7 +14,7 @@ from weights.published import FOLDER, PUBLISHED
 if TYPE_CHECKING:
     from torch import Tensor
 
-FETCH_AGAIN = "run `python -m weights` (./run_pipeline.sh does) to fetch it"
+FETCH_AGAIN = "run `python -m weights` to fetch it"
 
 
 class WeightsError(Exception):

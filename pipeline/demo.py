@@ -1,0 +1,76 @@
+"""The demo: render the sample catalog, run the main job on it, and measure the masks against the true ones."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.contact_sheet import contact_sheet
+from pipeline.options import RequestError, RunRequest, check_run
+from transforms import storage
+from transforms.maps import load_map
+from transforms.threshold import alpha_table, effective_threshold
+from transforms.upsample import upsample
+
+
+def demo(flags: argparse.Namespace, others: Sequence[str]) -> int:
+    """Render, run, measure; give the exit code of the run."""
+    from pipeline.cli import run
+    from pipeline.sample import write_sample
+
+    if storage.scheme(flags.output) != "file":
+        raise RequestError(f"--output {flags.output}: the demo writes to a local folder")
+    output = Path(flags.output).absolute()
+    flags.output, flags.manifest = str(output / "white"), [str(output / "catalog" / "manifest.csv")]
+    print("rendering the sample catalog …", flush=True)
+    try:
+        write_sample(output / "catalog")
+    except OSError as error:
+        raise RequestError(f"--output {output}: cannot be written: {error.strerror or error}") from error
+    request = check_run(flags, others)
+    print("putting it on white …", flush=True)
+    code = run(request)
+    if code == 0:
+        rows = read_report(request)
+        scores = [score for row in rows if (score := sample_iou(row, request, output / "catalog")) is not None]
+        print(f"mean IoU of the masks with the true ones, {len(scores)} photos: {np.mean(scores):.4f}")
+        pairs = [(str(output / "catalog" / row["uri"]), f"{flags.output}/{row['output_uri']}") for row in rows]
+        sheet = output / "before-after.png"
+        contact_sheet(pairs, pairs_a_row=4, side=200).save(sheet)
+        print(f"look at:  {sheet}")
+    return code
+
+
+def read_report(request: RunRequest) -> list[dict[str, Any]]:
+    """Read the processed rows of a run's report, sorted by id."""
+    shards = storage.glob(f"{request.info.folder}/{request.info.report}/part-*.parquet")
+    rows = [row for shard in shards for row in pq.read_table(io.BytesIO(storage.read(shard).data)).to_pylist()]
+    return sorted((row for row in rows if row["status"] == "processed"), key=lambda row: str(row["id"]))
+
+
+def sample_iou(row: dict[str, Any], request: RunRequest, catalog: Path) -> float | None:
+    """Compare one mask with the true one, or give None if there is none."""
+    path = catalog / "masks" / f"{row['id']}.png"
+    saliency = load_map(f"{request.info.folder}/maps", row["map_key"])
+    if not path.exists() or saliency is None:
+        return None
+    output = request.config.output
+    with Image.open(path) as image:
+        truth = np.asarray(image) >= 128
+    probability = upsample(saliency.pixels, (truth.shape[1], truth.shape[0]), output.interpolation)
+    table = alpha_table(output.policy, effective_threshold(output.policy, saliency.pixels))
+    return intersection_over_union(table[probability] >= 128, truth)
+
+
+def intersection_over_union(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Give |A ∩ B| / |A ∪ B| of two masks of one shape; two empty ones agree wholly."""
+    union = np.count_nonzero(mask | truth)
+    return np.count_nonzero(mask & truth) / union if union else 1.0

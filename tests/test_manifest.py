@@ -1,0 +1,171 @@
+"""Manifests of every form, and rows that are wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import draw_product
+
+from transforms.manifest import ManifestError, find_manifests, read_manifest, refuse_duplicates
+from transforms.types import FatalError, ManifestRow
+
+ROWS = [
+    {"id": "a", "uri": "x/one.jpg", "category": "hat", "brand": "Ω", "price": "12"},
+    {"id": "b", "uri": "/abs/two.jpg", "category": "", "brand": "", "price": "3"},
+    {"id": "", "uri": "gs://bucket/dir/three.jpg", "category": "hat", "brand": 'with "quotes", commas', "price": ""},
+]
+
+
+def write_csv(path: Path) -> None:
+    def cell(value: str) -> str:
+        return '"' + value.replace('"', '""') + '"'
+
+    lines = [",".join(ROWS[0])] + [",".join(map(cell, row.values())) for row in ROWS]
+    path.write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
+
+
+def write_jsonl(path: Path) -> None:
+    path.write_text("\n\n".join(json.dumps({k: v for k, v in row.items() if v}) for row in ROWS) + "\n")
+
+
+def write_parquet(path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(ROWS), path)
+
+
+def rows_of(*patterns: object) -> list[ManifestRow]:
+    return [row for file in find_manifests(map(str, patterns)) for row in read_manifest(file)]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "ndjson", "parquet", "csv.gz", "jsonl.gz", "csv.zst", "jsonl.zst"])
+def test_every_form_gives_the_same_rows(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"m.{form}"
+    plain = tmp_path / f"m.{form.split('.')[0]}"
+    {"csv": write_csv, "jsonl": write_jsonl, "ndjson": write_jsonl, "parquet": write_parquet}[form.split(".")[0]](plain)
+    if form.endswith(".gz"):
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    elif form.endswith(".zst"):
+        path.write_bytes(pa.compress(plain.read_bytes(), codec="zstd", asbytes=True))
+    rows = rows_of(path)
+    assert [row.id for row in rows] == ["a", "b", "bucket/dir/three"]
+    assert [row.source for row in rows] == [str(tmp_path / "x/one.jpg"), "/abs/two.jpg", "gs://bucket/dir/three.jpg"]
+    assert [row.uri for row in rows] == [row["uri"] for row in ROWS]
+    assert [row.category for row in rows] == ["hat", None, "hat"]
+    assert rows[0].attributes == {"brand": "Ω", "price": "12"}
+    assert rows[2].attributes == {"brand": 'with "quotes", commas'}
+    assert not any(row.failure for row in rows)
+
+
+def test_values_that_are_no_text_become_text(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"id": 7, "uri": "a.jpg", "tags": ["x", 1], "new": true, "none": null}\n')
+    (row,) = rows_of(path)
+    assert row.id == "7"
+    assert row.attributes == {"new": "true", "tags": '["x", 1]'}
+
+
+def test_a_folder_and_a_glob_of_images(tmp_path: Path) -> None:
+    for name in ("a/one.jpg", "a/b/two.PNG", "three.webp", "notes.txt", ".hidden/four.jpg", "a/.five.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    rows = rows_of(tmp_path)
+    assert sorted(row.id for row in rows) == ["a/b/two", "a/one", "three"]
+    assert {row.source for row in rows} == {str(tmp_path / n) for n in ("a/one.jpg", "a/b/two.PNG", "three.webp")}
+    assert [row.id for row in rows_of(tmp_path / "a" / "*.jpg")] == ["one"]
+    assert sorted(row.id for row in rows_of(tmp_path / "**" / "*.[jw]*p*g")) == ["a/one"]
+    assert [row.id for row in rows_of(tmp_path / "three.webp")] == ["three"]
+
+
+def test_a_glob_of_manifests_and_several_of_them(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"m{number}.csv").write_text(f"id,uri\nid{number},p.jpg\n")
+    assert [row.id for row in rows_of(tmp_path / "m*.csv")] == ["id0", "id1", "id2"]
+    assert [row.id for row in rows_of(tmp_path / "m1.csv", tmp_path / "m*.csv")] == ["id1", "id0", "id2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        (b"id,uri\na,\n", "bad_row", "m.csv line 2: no uri"),
+        (b"id,uri\na,x.jpg,extra\n", "bad_row", "m.csv line 2: more than the 2 fields"),
+        (b"id,uri\n\xff\xfe,x.jpg\n", "bad_row", "m.csv line 2: not UTF-8"),
+        (b"id,uri\na,x\0y.jpg\n", "bad_row", "m.csv line 2: a control character"),
+        (b"id,uri\n../a,x.jpg\n", "bad_id", "`..`"),
+        (b"id,uri\n/a,x.jpg\n", "bad_id", "begins with /"),
+        (b"id,uri\na\0b,x.jpg\n", "bad_id", "control character"),
+        (b"uri\n../x.jpg\n", "bad_id", "`..`"),
+    ],
+)
+def test_wrong_rows_of_a_csv(tmp_path: Path, text: bytes, code: str, message: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(text + (b"good,good.jpg\n" if b"id," in text else b"good.jpg\n"))
+    bad, good = rows_of(path)
+    assert bad.failure is not None
+    assert bad.failure.code == code
+    assert message in bad.failure.message
+    assert "\n" not in bad.failure.message
+    bad.failure.message.encode()  # a report can hold it
+    bad.uri.encode()
+    assert good.failure is None
+
+
+def test_wrong_lines_of_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"uri": "a.jpg"}\n{broken\n[1]\n{"id": "x"}\n{"uri": "b.jpg"}\n')
+    rows = rows_of(path)
+    assert [row.failure.code if row.failure else None for row in rows] == [None, "bad_row", "bad_row", "bad_row", None]
+    assert rows[1].failure is not None
+    assert "line 2: not JSON" in rows[1].failure.message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.csv", b"id,url\na,b\n", "no uri column"),
+        ("m.csv", b"id,uri\n", "holds no rows"),
+        ("m.csv", b"", "no uri column"),
+        ("m.csv", b"uri,uri\na,b\n", "same name"),
+        ("m.parquet", b"PAR1 nonsense", "cannot be read"),
+        ("m.csv.gz", b"this is not gzip", "cannot be read"),
+        ("m.xlsx", b"PK", "expected an ending"),
+    ],
+)
+def test_manifests_that_are_none(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ManifestError) as caught:
+        find_manifests([str(tmp_path / name)])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_empty(tmp_path: Path) -> None:
+    for pattern, message in (("none.csv", "no such file"), ("*.csv", "no file matches")):
+        with pytest.raises(ManifestError, match=message):
+            find_manifests([str(tmp_path / pattern)])
+    with pytest.raises(ManifestError, match="holds no images"):
+        find_manifests([str(tmp_path)])
+
+
+def test_a_manifest_that_breaks_off_stops_the_run_rather_than_lose_rows(tmp_path: Path) -> None:
+    rows = "".join(f"id{i},{random.Random(i).random()}.jpg\n" for i in range(20_000))
+    whole = gzip.compress(f"id,uri\n{rows}".encode())
+    path = tmp_path / "m.csv.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+    (file,) = find_manifests([str(path)])
+    with pytest.raises(FatalError, match="cannot be read after line"):
+        list(read_manifest(file))
+
+
+def test_which_of_two_equal_ids_passes_does_not_depend_on_their_order(tmp_path: Path) -> None:
+    draw_product(1, (8, 8)).save(tmp_path / "a.png")
+    rows = [ManifestRow("x", f"{name}.jpg", f"/{name}.jpg", line=i) for i, name in enumerate("cab")]
+    for order in (rows, rows[::-1]):
+        first, *others = refuse_duplicates(order)
+        assert first.uri == "a.jpg"
+        assert first.failure is None
+        assert [row.failure.code for row in others if row.failure] == ["duplicate_id"] * 2

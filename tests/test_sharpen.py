@@ -1,0 +1,67 @@
+"""The network's input: the authors' when sharpening is off, and the same at every resolution when it is on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import draw_product
+from PIL import Image
+from skimage.transform import resize
+
+from transforms.sharpen import Sharpening, network_input, resize_official
+from transforms.types import Photo
+
+OFF = Sharpening(percent=0)
+
+
+def photo_of(image: Image.Image, alpha: np.ndarray | None = None) -> Photo:
+    return Photo(np.asarray(image), alpha, "png")
+
+
+@pytest.mark.parametrize("size", [(640, 480), (333, 501), (1000, 321), (320, 320)])
+def test_off_is_the_authors_preprocessing_exactly(size: tuple[int, int]) -> None:
+    image = draw_product(3, size)
+    theirs = resize(np.asarray(image), (320, 320), order=1, anti_aliasing=False, mode="constant") * 255
+    ours = network_input(photo_of(image), OFF)
+    assert ours.dtype == np.uint8
+    assert ours.shape == (320, 320, 3)
+    assert np.abs(ours - theirs).max() <= 0.5 + 1e-6  # nothing but the rounding to 8 bits
+
+
+def test_small_pictures_are_enlarged_without_dark_edges() -> None:
+    white = np.full((20, 30, 3), 255, np.uint8)
+    assert resize_official(white).min() == 255
+    assert resize_official(np.full((1, 1, 3), 7, np.uint8)).min() == 7
+
+
+def test_sharpening_strengthens_edges_and_leaves_flat_parts() -> None:
+    image = Image.new("RGB", (640, 640), (100, 100, 100))
+    image.paste((150, 150, 150), (320, 0, 640, 640))
+    plain, sharp = (network_input(photo_of(image), s).astype(int) for s in (OFF, Sharpening()))
+    assert sharp[160, 158:162].min() < plain[160, 158:162].min() - 10
+    assert sharp[160, 158:162].max() > plain[160, 158:162].max() + 10
+    assert np.abs(sharp[:, :120] - plain[:, :120]).max() == 0
+    stronger = network_input(photo_of(image), Sharpening(percent=300)).astype(int)
+    assert stronger.max() > sharp.max()
+
+
+def test_is_independent_of_resolution() -> None:
+    large = draw_product(5, (3000, 2400))
+    small = large.resize((600, 480), Image.Resampling.BOX)
+    difference = np.abs(network_input(photo_of(large)).astype(int) - network_input(photo_of(small)))
+    assert difference.mean() < 3
+    unscaled = Sharpening(working_side=10_000)  # a radius in pixels of the photo itself
+    assert np.abs(network_input(photo_of(large), unscaled).astype(int) - network_input(photo_of(small), unscaled)).mean() > (
+        2 * difference.mean()
+    )
+
+
+def test_what_transparency_hides_is_not_seen() -> None:
+    image = draw_product(1, (100, 80))
+    alpha = np.zeros((80, 100), np.uint8)
+    assert network_input(photo_of(image, alpha), OFF).min() == 255
+
+
+def test_every_strength_of_zero_has_one_digest() -> None:
+    assert Sharpening(percent=0, radius=1).digest_parts() == Sharpening(percent=0, radius=9).digest_parts()
+    assert Sharpening(percent=100).digest_parts() != Sharpening(percent=150).digest_parts()
