@@ -46,7 +46,7 @@ class EngineConfig:
     """What to load, and where it runs.
 
     device: `auto`, `cpu` or `cuda`. precision: `fp32`, `bf16` or `fp16`.
-    batch_size: photos a call, on a GPU the fixed shape; None takes 16 on a GPU and 1 on a CPU, where a batch buys nothing.
+    batch_size: photos a call, on a GPU the fixed shape; None takes 16 on a GPU and 1 on a CPU, where it buys nothing.
     """
 
     weights: WeightsFile
@@ -104,11 +104,11 @@ class Engine:
         self.device = torch.device(choose_device(config.device))
         self.dtype = DTYPES[config.precision]
         self.batch_size = config.batch_size or (16 if self.device.type == "cuda" else 1)
-        try:
-            network = u2net.build(config.weights.model, read(config.weights))
-        except ValueError as error:
-            raise WeightsError(f"{config.weights.path}: {error}; give the right --model or --weights") from error
-        self._network = network.to(self.device, self.dtype, memory_format=torch.channels_last)
+        network = load_network(config.weights)
+        self._network = network.to(self.device, self.dtype)
+        for parameter in network.parameters():  # Module.to takes a memory format too, but its types do not know
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.size_bytes = sum(p.numel() * p.element_size() for p in network.parameters())
         if self.device.type == "cuda":
             torch.backends.cudnn.deterministic = True
@@ -165,6 +165,18 @@ class Engine:
         if not bool(torch.isfinite(probability).all()):
             raise FloatingPointError("the network returned a value that is not a number")
         return (probability * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def load_network(weights: WeightsFile) -> u2net.U2Net:
+    """Read, verify and build a network, float32 on the CPU.
+
+    Raises:
+        WeightsError: the file is missing, altered, or no checkpoint of this model.
+    """
+    try:
+        return u2net.build(weights.model, read(weights))
+    except ValueError as error:
+        raise WeightsError(f"{weights.path}: {error}; give the right --model or --weights") from error
 
 
 def normalise(images: Tensor) -> Tensor:

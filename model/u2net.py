@@ -41,7 +41,9 @@ class RSU(nn.Module):
             block = ConvReLU(channels_out if first else channels_mid, channels_mid, self._dilation(level, last))
             self.add_module(f"rebnconv{level}", block)
         for level in range(depth - 1, 0, -1):
-            block = ConvReLU(2 * channels_mid, channels_out if level == 1 else channels_mid, self._dilation(level, False))
+            block = ConvReLU(
+                2 * channels_mid, channels_out if level == 1 else channels_mid, self._dilation(level, False)
+            )
             self.add_module(f"rebnconv{level}d", block)
 
     def _dilation(self, level: int, last: bool) -> int:
@@ -98,13 +100,15 @@ class U2Net(nn.Module):
             x = self.get_submodule(f"stage{number}")(x)
             skips.append(x)
             x = shrink(x)
-        x = self.stage6(x)
+        x = self.get_submodule("stage6")(x)
         scales = [x]
         for number in range(5, 0, -1):
             skip = skips.pop()
             x = self.get_submodule(f"stage{number}d")(torch.cat((grow_to(x, skip), skip), dim=1))
             scales.append(x)
-        sides = [self.get_submodule(f"side{number}")(scale) for number, scale in zip(range(6, 0, -1), scales, strict=True)]
+        sides = [
+            self.get_submodule(f"side{number}")(scale) for number, scale in zip(range(6, 0, -1), scales, strict=True)
+        ]
         sides.reverse()
         return self.outconv(torch.cat([sides[0], *(grow_to(side, sides[0]) for side in sides[1:])], dim=1))
 
@@ -160,7 +164,9 @@ def build(model: str, state: Mapping[str, Tensor]) -> U2Net:
     wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
     for name in sorted(wanted.keys() | folded.keys()):
         if name not in folded or name not in wanted:
-            raise ValueError(f"not a {model} checkpoint: parameter {name} is {'missing' if name in wanted else 'unknown'}")
+            raise ValueError(
+                f"not a {model} checkpoint: parameter {name} is {'missing' if name in wanted else 'unknown'}"
+            )
         if folded[name].shape != wanted[name]:
             shapes = f"{tuple(folded[name].shape)} instead of {tuple(wanted[name])}"
             raise ValueError(f"not a {model} checkpoint: parameter {name} has shape {shapes}")

@@ -6,26 +6,30 @@ touched.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from pipeline.options import Parser, RequestError, RunRequest, add_settings, check_run
+from pipeline.flags import RequestError, make_parser
 
-PROGRAM = "run_pipeline.sh"
+if TYPE_CHECKING:
+    from pipeline.options import RunRequest
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; give its exit code."""
     try:
-        flags, others = _parser().parse_known_args(list(arguments))
-        logging.basicConfig(level=logging.INFO if flags.verbose else logging.CRITICAL, stream=sys.stderr)
+        flags, others = make_parser().parse_known_args(list(arguments))
+        logging.basicConfig(stream=sys.stderr)
+        logging.getLogger().setLevel(logging.INFO if flags.verbose else logging.CRITICAL)
         if flags.command == "demo":
             from pipeline.demo import demo
 
             return demo(flags, others)
+        from pipeline.options import check_run
+
         return run(check_run(flags, others))
     except RequestError as error:
         print(f"whitesweep: {error}", file=sys.stderr)
@@ -34,36 +38,6 @@ def main(arguments: Sequence[str]) -> int:
         print("whitesweep: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         sys.stderr.flush()
         os._exit(130)  # Beam's worker threads would go on to the end of their bundles
-
-
-def _parser() -> Parser:
-    parser = Parser(prog=PROGRAM, description="Put a catalog's product photos on white.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    run_parser = commands.add_parser(
-        "run",
-        help="put every photo of a manifest on white",
-        description="Put every photo of the manifests on white, and write a report with one row for each.",
-        allow_abbrev=False,
-    )
-    run_parser.add_argument(
-        "--manifest",
-        action="append",
-        required=True,
-        metavar="M",
-        help="a CSV, JSON Lines or Parquet file with a uri column, a glob of such files, a folder of images, or a glob of "
-        "images; may be given more than once",
-    )
-    run_parser.add_argument("--output", required=True, metavar="DIR", help="a folder, or gs://bucket/prefix")
-    add_settings(run_parser)
-    demo_parser = commands.add_parser(
-        "demo",
-        help="make a small sample catalog and run it (what no command at all does)",
-        description="Render the sample catalog, put it on white, and measure the masks against the true ones.",
-        allow_abbrev=False,
-    )
-    demo_parser.add_argument("--output", default="demo", metavar="DIR", help="where to (default: %(default)s)")
-    add_settings(demo_parser)
-    return parser
 
 
 def run(request: RunRequest) -> int:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.contact_sheet import contact_sheet
-from pipeline.options import RequestError, RunRequest, check_run
+from pipeline.flags import RequestError
+from pipeline.options import RunRequest, check_run
 from transforms import storage
 from transforms.maps import load_map
 from transforms.threshold import alpha_table, effective_threshold

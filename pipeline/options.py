@@ -10,13 +10,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, NoReturn
+from typing import Any
 
+from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, load_network
 from pipeline import runners
+from pipeline.flags import RequestError
 from transforms import storage
-from transforms.composite import TRANSPARENT, parse_background
+from transforms.composite import parse_background
 from transforms.decode import Limits
-from transforms.encode import ENCODINGS
 from transforms.manifest import ManifestError, ManifestFile, find_manifests
 from transforms.maps import MapSettings
 from transforms.process import OutputSettings, ProcessConfig
@@ -24,13 +25,7 @@ from transforms.report import RunInfo
 from transforms.sharpen import Sharpening
 from transforms.threshold import PolicyError, parse_policy
 from transforms.types import PhotoError
-from transforms.upsample import INTERPOLATIONS
-from weights.files import WeightsError, locate
-from weights.published import PUBLISHED
-
-
-class RequestError(Exception):
-    """The request itself is wrong: one line for the user, exit code 2, nothing was touched."""
+from weights.files import WeightsError, WeightsFile, locate
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,101 +38,6 @@ class RunRequest:
     max_failure_fraction: float
     beam_arguments: list[str]
     local: bool
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage."""
-        raise RequestError(f"{message}. See {self.prog} --help")
-
-
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add the settings of a run."""
-    method = parser.add_argument_group("the method")
-    method.add_argument("--model", choices=sorted(PUBLISHED), default="u2net", help="network (default: %(default)s)")
-    method.add_argument("--weights", metavar="FILE", help="your own checkpoint of that network, .pth or .safetensors")
-    method.add_argument(
-        "--policy",
-        default="0.7",
-        metavar="P",
-        help="a threshold of the saliency probability, `otsu` for one found in each map, or `soft` for a soft edge "
-        "(default: %(default)s)",
-    )
-    method.add_argument(
-        "--interpolation",
-        choices=sorted(INTERPOLATIONS),
-        default="bilinear",
-        help="how the 320x320 map is brought to the photo's size (default: %(default)s)",
-    )
-    method.add_argument(
-        "--sharpen",
-        type=int,
-        default=150,
-        metavar="PERCENT",
-        help="strength of the unsharp mask before the network; 0 is off (default: %(default)s)",
-    )
-    output = parser.add_argument_group("the pictures")
-    output.add_argument(
-        "--background", default="white", metavar="COLOUR", help="a colour, or `transparent` (default: %(default)s)"
-    )
-    output.add_argument(
-        "--format",
-        choices=["same", *sorted(ENCODINGS)],
-        default="same",
-        help="`same` keeps JPEG, PNG and WebP and makes PNG of others; JPEG is written at quality 95 4:4:4, PNG and WebP "
-        "lossless (default: %(default)s)",
-    )
-    machine = parser.add_argument_group("the machine")
-    machine.add_argument(
-        "--runner",
-        default="local",
-        help="local, flink, dataflow or any Beam runner; Beam's own flags may follow (default: %(default)s)",
-    )
-    machine.add_argument(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="auto takes a GPU if there is one; cuda without one is an error (default: %(default)s)",
-    )
-    machine.add_argument(
-        "--precision",
-        choices=["auto", "fp32", "bf16", "fp16"],
-        default="auto",
-        help="auto is bf16 for u2net where the processor has it, which costs no accuracy, else fp32 "
-        "(default: %(default)s)",
-    )
-    machine.add_argument(
-        "--batch_size",
-        type=int,
-        metavar="N",
-        help="photos that go through the network together (default: 16 on a GPU, 1 on a CPU)",
-    )
-    run = parser.add_argument_group("the run")
-    run.add_argument("--force", action="store_true", help="ignore stored saliency maps and predict every photo again")
-    run.add_argument(
-        "--max_failure_fraction",
-        type=float,
-        default=0.05,
-        metavar="F",
-        help="exit with 1 if a larger share of the rows failed (default: %(default)s)",
-    )
-    run.add_argument(
-        "--max_bytes",
-        type=int,
-        default=Limits().max_bytes,
-        metavar="N",
-        help="a larger source file is a failed row (default: %(default)s)",
-    )
-    run.add_argument(
-        "--max_pixels",
-        type=int,
-        default=Limits().max_pixels,
-        metavar="N",
-        help="a photo of more pixels is a failed row (default: %(default)s)",
-    )
-    run.add_argument("--verbose", action="store_true", help="show Beam's own log")
 
 
 def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
@@ -155,13 +55,17 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
         background = parse_background(flags.background)
         manifests = find_manifests(flags.manifest)
         weights = locate(flags.model, flags.weights)
+        if flags.weights:
+            load_network(weights)  # the published ones are known by their sha256; these may be anything
     except (PolicyError, ManifestError, WeightsError, ValueError, PhotoError) as error:
         raise RequestError(str(error)) from error
     if flags.format == "jpeg" and background is None:
         raise RequestError("--background transparent: JPEG cannot be transparent; use --format png or webp")
     for manifest in manifests:
         if manifest.kind in ("folder", "image") and f"{output}/".startswith(f"{manifest.base.rstrip('/')}/"):
-            raise RequestError(f"--output {flags.output}: lies inside the photos' own folder {manifest.base}; use another")
+            raise RequestError(
+                f"--output {flags.output}: lies inside the photos' own folder {manifest.base}; use another"
+            )
     engine = _check_device(flags, weights, local)
     config = ProcessConfig(
         folder=output,
@@ -232,10 +136,8 @@ def _check_output(output: str) -> str:
     return folder
 
 
-def _check_device(flags: argparse.Namespace, weights: Any, local: bool) -> Any:
-    """Resolve device and precision: here if the run is here; a worker elsewhere finds its own device, and fails closed."""
-    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision
-
+def _check_device(flags: argparse.Namespace, weights: WeightsFile, local: bool) -> EngineConfig:
+    """Resolve device and precision: here if the run is here; workers elsewhere find their own device, or fail."""
     try:
         device = choose_device(flags.device) if local else flags.device
         if local:
@@ -246,6 +148,3 @@ def _check_device(flags: argparse.Namespace, weights: Any, local: bool) -> Any:
     except DeviceError as error:
         raise RequestError(str(error)) from error
     return EngineConfig(weights, device, precision, flags.batch_size)
-
-
-__all__ = ["TRANSPARENT", "Parser", "RequestError", "RunRequest", "add_settings", "check_run", "versions"]

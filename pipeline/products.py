@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.raymarch import Colour, Material, Paint, Part, column, smooth
+from pipeline.raymarch import Material, Paint, Part, column, smooth
 from pipeline.shapes import (
     Array,
     Shape,
@@ -17,6 +17,7 @@ from pipeline.shapes import (
     meet,
     mirrored,
     move,
+    prism,
     rod,
     sphere,
     torus,
@@ -45,7 +46,7 @@ def metal(colour: str, roughness: float = 0.22) -> Material:
     return Material(rgb(colour), roughness=roughness, metal=1.0)
 
 
-def cloth(colour: str | Paint, weave: float = 0.0006) -> Material:
+def cloth(colour: str | Paint, weave: float = 0.0003) -> Material:
     """Woven cloth."""
     paint = cotton(colour) if isinstance(colour, str) else colour
     return Material(paint, roughness=0.95, sheen=0.7, relief=woven(weave))
@@ -74,7 +75,9 @@ def mug() -> Product:
 
 def wine() -> Product:
     """A bottle with a paper label and a foil capsule."""
-    glass = turnery([(0, 0.29), (0.04, 0.32), (1.12, 0.32), (1.3, 0.27), (1.46, 0.13), (1.6, 0.105), (2.05, 0.10)], rounding=0.02)
+    glass = turnery(
+        [(0, 0.29), (0.04, 0.32), (1.12, 0.32), (1.3, 0.27), (1.46, 0.13), (1.6, 0.105), (2.05, 0.10)], rounding=0.02
+    )
     paper = label(("CASA", 40), ("Olivara", 92), ("TINTO RESERVA", 34), ("2019", 44), ink="#3b2b20", paper="#efe6d2",
                   centre=0.62, half=0.3, wrap=0.325, wide=0.36)  # fmt: skip
     front = meet(move(cylinder(0.325, 0.30, 0.001), y=0.62), move(box(0.4, 0.4, 0.3, 0.001), y=0.62, z=0.22))
@@ -105,35 +108,39 @@ def parcel() -> Product:
 
 def beach_ball() -> Product:
     """A striped ball."""
-    paint = sectors("#d8402f", "#efeae0", "#2e6fb0", "#efeae0", "#e8b32c", "#efeae0", cap=0.965, centre=(0, 0.7, 0), tilt=0.5)
+    paint = sectors(
+        "#d8402f", "#efeae0", "#2e6fb0", "#efeae0", "#e8b32c", "#efeae0", cap=0.965, centre=(0, 0.7, 0), tilt=0.5
+    )
     return (Part(move(sphere(0.7), y=0.7), Material(paint, roughness=0.22, relief=rough(0.002, 1.5))),)
 
 
 def ring() -> Product:
     """A gold ring with a stone, standing up."""
     band = move(turn(torus(0.6, 0.07, 1.0), "x", 90), y=0.67)
-    gem = turn(turn(box(0.16, 0.16, 0.16, 0.004), "y", 45), "x", 54.7)
-    stone = meet(move(gem, y=1.45), move(cylinder(0.22, 0.14, 0.01), y=1.44))
-    claws = around(rod((0.10, 1.28, 0), (0.2, 1.5, 0), 0.022), 6)
+    below = around(lambda p: 0.75 * p[0] - 0.66 * p[1] - 0.17, 8)
+    above = around(lambda p: 0.6 * p[0] + 0.8 * p[1] - 0.15, 8, first=22.5)
+    stone = move(meet(meet(below, above), lambda p: p[1] - 0.09), y=1.54)
+    claws = around(rod((0.08, 1.28, 0), (0.225, 1.57, 0), 0.022), 4)
     return (
-        Part(blend(0.04, band, move(cylinder(0.1, 0.05), y=1.29), claws), GOLD),
+        Part(blend(0.04, band, move(cylinder(0.1, 0.04), y=1.28), claws), GOLD),
         Part(stone, Material(rgb("#4f86d8"), roughness=0.02, glass=0.6)),
     )
 
 
 def lamp() -> Product:
     """A table lamp, switched on."""
-    shade = move(turnery([(0, 0.56), (0.62, 0.36)], wall=0.015), y=1.1)
+    # A cone less a slightly narrower one, open above and below.
+    shade = move(cut(turnery([(0, 0.56), (0.62, 0.36)]), turnery([(-0.15, 0.593), (0.77, 0.297)]), 0.004), y=1.1)
 
     def lit(p: Array) -> Array:
         warm = np.exp(-(((p[1] - 1.35) / 0.3) ** 2))
         return column(rgb("#efdcb8")) * (1 + 0.05 * noise(p[0] * 2, p[1] * 20, p[2] * 2)) * (0.5 + 0.9 * warm)
 
-    foot = turnery([(0, 0.3), (0.05, 0.31), (0.12, 0.2), (0.3, 0.24), (0.55, 0.2), (0.75, 0.07), (0.85, 0.05)], rounding=0.01)
-    # The shade is open below: a vessel upside down would hide the bulb, so its floor is cut away.
-    open_shade = cut(shade, move(cylinder(0.53, 0.1), y=1.1))
+    foot = turnery(
+        [(0, 0.3), (0.05, 0.31), (0.12, 0.2), (0.3, 0.24), (0.55, 0.2), (0.75, 0.07), (0.85, 0.05)], rounding=0.01
+    )
     return (
-        Part(open_shade, Material(lit, roughness=0.9, glow=0.55)),
+        Part(shade, Material(lit, roughness=0.9, glow=0.55)),
         Part(foot, glazed("#2c5f63")),
         Part(move(cylinder(0.025, 0.5), y=1.15), BRASS),
         Part(move(sphere(0.1), y=1.3), Material((1.0, 0.85, 0.6), glow=3.0)),
@@ -142,7 +149,9 @@ def lamp() -> Product:
 
 def fruit_bowl() -> Product:
     """A bowl of oranges."""
-    bowl = turnery([(0, 0.3), (0.05, 0.3), (0.1, 0.36), (0.3, 0.68), (0.5, 0.84), (0.56, 0.86)], wall=0.04, rounding=0.012)
+    bowl = turnery(
+        [(0, 0.3), (0.05, 0.3), (0.1, 0.36), (0.3, 0.68), (0.5, 0.84), (0.56, 0.86)], wall=0.04, rounding=0.012
+    )
     peel = Material(mottled("#e07a17", 0.08, 2), roughness=0.4, relief=rough(0.004, 7))
     fruit = [(-0.32, 0.5, 0.2, 0.27), (0.3, 0.52, 0.22, 0.28), (0.0, 0.53, -0.33, 0.29), (0.02, 0.82, 0.02, 0.27)]
     oranges = union(*(move(sphere(r), x, y, z) for x, y, z, r in fruit))
@@ -165,15 +174,20 @@ def vase() -> Product:
     return (Part(body, Material(glaze, roughness=0.1, relief=rough(0.0012, 3))),)
 
 
+LACES = ((-0.14, 0.70), (-0.03, 0.68), (0.08, 0.655), (0.19, 0.63))
+
+
 def sneaker() -> Product:
     """A running shoe, toe to the right."""
 
     def slab(low: float, high: float, grow: float) -> Shape:
-        outline = blend(0.35, *(
-            move(cylinder(r + grow, (high - low) / 2, 0.05), x, (low + high) / 2, z)
-            for x, z, r in ((-0.72, 0, 0.25), (-0.3, 0.02, 0.25), (0.2, 0.06, 0.3), (0.55, 0.03, 0.29), (0.75, 0.0, 0.2))
+        outline = blend(0.3, *(
+            move(cylinder(r + grow, 1.0), x, 0, z)
+            for x, z, r in ((-0.74, 0, 0.24), (-0.45, 0.01, 0.23), (-0.1, 0.03, 0.22), (0.25, 0.05, 0.26), (0.58, 0.03, 0.26), (0.78, 0.0, 0.2))
         ))  # fmt: skip
-        return lambda p: outline(np.stack([p[0], p[1] - 0.10 * np.maximum(p[0] - 0.35, 0) ** 2, p[2]]))
+        layer = prism(outline, (high - low) / 2, 0.025)
+        # The toe curls up a little.
+        return lambda p: layer(np.stack([p[0], p[1] - (low + high) / 2 - 0.12 * np.maximum(p[0] - 0.35, 0) ** 2, p[2]]))
 
     upper = blend(
         0.3,
@@ -182,9 +196,13 @@ def sneaker() -> Product:
         move(ellipsoid(0.5, 0.24, 0.27), 0.45, 0.28, 0.03),
         rod((-0.72, 0.35, 0), (-0.8, 0.98, 0), 0.14, 0.1),
     )
+    upper = meet(upper, lambda p: 0.14 - p[1])
     opening = union(move(turn(ellipsoid(0.3, 0.42, 0.17), "z", -16), -0.5, 0.98), move(box(0.4, 0.3, 0.5), -0.45, 1.3))
-    tongue = move(turn(box(0.035, 0.3, 0.13, 0.03), "z", 42), -0.18, 0.70, 0.01)
-    laces = [rod((x, y, -0.15), (x + 0.03, y + 0.01, 0.18), 0.024) for x, y in ((-0.16, 0.66), (-0.03, 0.60), (0.1, 0.54), (0.22, 0.49))]
+    tongue = move(turn(ellipsoid(0.05, 0.28, 0.15), "z", 44), -0.22, 0.70, 0.01)
+    laces = [
+        rod((x, y, -0.15), (x + 0.03, y + 0.01, 0.18), 0.024)
+        for x, y in ((-0.16, 0.66), (-0.03, 0.60), (0.1, 0.54), (0.22, 0.49))
+    ]
 
     def fabric(p: Array) -> Array:
         colour = cotton("#33475c", 1.2)(p)
@@ -195,7 +213,7 @@ def sneaker() -> Product:
         return mix(colour, rgb("#26323f"), smooth(0.5, 0.52, p[0] + 0.25 * np.abs(p[1] - 0.2)))
 
     return (
-        Part(cut(upper, opening, 0.05), Material(fabric, roughness=0.85, sheen=0.5, relief=woven(0.0008, 170))),
+        Part(cut(upper, opening, 0.05), Material(fabric, roughness=0.85, sheen=0.5, relief=woven(0.0004, 290))),
         Part(slab(0.05, 0.24, 0.0), Material(mottled("#e9e6df", 0.02), roughness=0.6)),
         Part(slab(0.0, 0.06, -0.015), plastic("#d8552e", 0.6)),
         Part(union(*laces), cloth("#e8e4da")),
@@ -205,14 +223,28 @@ def sneaker() -> Product:
 
 def chair() -> Product:
     """A wooden chair with spindles: much of what lies inside its outline is background."""
-    legs = mirrored(union(rod((0.40, 0.75, 0.36), (0.48, 0.03, 0.44), 0.045, 0.032), rod((0.36, 0.75, -0.34), (0.44, 0.03, -0.46), 0.045, 0.032)))
-    rails = union(mirrored(rod((0.45, 0.3, 0.41), (0.41, 0.3, -0.42), 0.02)), rod((-0.43, 0.3, 0), (0.43, 0.3, 0), 0.02))
+    legs = mirrored(
+        union(
+            rod((0.40, 0.75, 0.36), (0.48, 0.03, 0.44), 0.045, 0.032),
+            rod((0.36, 0.75, -0.34), (0.44, 0.03, -0.46), 0.045, 0.032),
+        )
+    )
+    rails = union(
+        mirrored(rod((0.45, 0.3, 0.41), (0.41, 0.3, -0.42), 0.02)), rod((-0.43, 0.3, 0), (0.43, 0.3, 0), 0.02)
+    )
     seat = cut(move(box(0.5, 0.045, 0.47, 0.04), y=0.78), move(ellipsoid(0.42, 0.05, 0.38), y=0.835), 0.04)
     spindles = union(*(rod((x, 0.8, -0.38), (x * 1.15, 1.6, -0.56), 0.02) for x in (-0.3, -0.15, 0.0, 0.15, 0.3)))
     posts = mirrored(rod((0.42, 0.78, -0.38), (0.5, 1.66, -0.56), 0.032))
-    crest = meet(move(turn(box(0.56, 0.11, 0.4, 0.03), "x", -12), y=1.66, z=-0.5), move(cut(cylinder(1.53, 1), cylinder(1.47, 2)), 0, 1.6, 0.94))
+    crest = meet(
+        move(turn(box(0.56, 0.11, 0.4, 0.03), "x", -12), y=1.66, z=-0.5),
+        move(cut(cylinder(1.53, 1), cylinder(1.47, 2)), 0, 1.6, 0.94),
+    )
     beech = wooden("#c99f6b", "#9a6d3f", axis=1)
-    return Part(union(legs, rails, spindles, posts), beech), Part(seat, wooden("#c99f6b", "#9a6d3f", axis=2)), Part(crest, wooden())
+    return (
+        Part(union(legs, rails, spindles, posts), beech),
+        Part(seat, wooden("#c99f6b", "#9a6d3f", axis=2)),
+        Part(crest, wooden()),
+    )
 
 
 def stool() -> Product:
@@ -229,7 +261,11 @@ def stool() -> Product:
 def pan() -> Product:
     """A frying pan with a riveted handle."""
     dish = turnery([(0, 0.72), (0.03, 0.76), (0.22, 0.92), (0.25, 0.94)], wall=0.035, rounding=0.012)
-    handle = cut(blend(0.08, rod((0.93, 0.19, 0), (1.2, 0.33, 0), 0.05), rod((1.2, 0.33, 0), (1.95, 0.42, 0), 0.075, 0.085)), move(cylinder(0.04, 0.3), 1.9, 0.42), 0.03)
+    handle = cut(
+        blend(0.08, rod((0.93, 0.19, 0), (1.2, 0.33, 0), 0.05), rod((1.2, 0.33, 0), (1.95, 0.42, 0), 0.075, 0.085)),
+        move(cylinder(0.04, 0.3), 1.9, 0.42),
+        0.03,
+    )
     inside = Material(mottled("#2b2b2d", 0.15, 8), roughness=0.38)
     return (
         Part(dish, inside),
@@ -245,7 +281,7 @@ def books() -> Product:
     y = 0.0
     pages = Material(lambda p: column(rgb("#e6dcc4")) * (1 - 0.16 * (np.sin(p[1] * 420) > 0.2)), roughness=0.9)
     for x, z, thick, angle, code, title, ink in (
-        (0.78, 0.55, 0.13, 4, "#2f4a63", "ATLAS OF SMALL ISLANDS", "#d8c48a"), (0.72, 0.5, 0.10, -7, "#a34434", "Bread & Salt", "#f0e4d0"),
+        (0.78, 0.55, 0.13, 4, "#2f4a63", "SMALL ISLANDS", "#d8c48a"), (0.72, 0.5, 0.10, -7, "#a34434", "Bread & Salt", "#f0e4d0"),
         (0.66, 0.48, 0.085, 12, "#d7c9a8", "notes on colour", "#3a3a38"), (0.56, 0.4, 0.12, -3, "#3d5a46", "THE LONG RIVER", "#e0cf9a"),
     ):  # fmt: skip
         title_paint = label((title, 44), ink=ink, paper=code, centre=0.0, half=thick * 4, wide=x * 0.9, frame=False)
@@ -267,11 +303,16 @@ def books() -> Product:
 
 def headphones() -> Product:
     """Headphones, standing on their cups."""
-    band = move(turn(meet(torus(0.72, 0.05, 1.9), move(box(2, 2, 1), z=-1)), "x", 90), y=0.75)
-    cups = mirrored(move(turn(cylinder(0.34, 0.09, 0.06), "z", 82), 0.74, 0.42))
-    pads = mirrored(move(turn(torus(0.23, 0.1), "z", 82), 0.60, 0.42))
-    yokes = mirrored(union(rod((0.72, 0.78, 0), (0.76, 0.98, 0), 0.03), move(turn(turn(meet(torus(0.36, 0.025), move(box(1, 1, 1), z=-1)), "x", 90), "y", 90), 0.76, 0.42)))
-    caps = mirrored(move(turn(cylinder(0.2, 0.02, 0.01), "z", 82), 0.84, 0.41))
+    band = move(turn(meet(torus(0.72, 0.05, 1.9), move(box(2, 2, 1), z=-1)), "x", 90), y=0.675)
+    cups = mirrored(move(turn(cylinder(0.34, 0.09, 0.06), "z", 82), 0.74, 0.345))
+    pads = mirrored(move(turn(torus(0.23, 0.1), "z", 82), 0.60, 0.345))
+    yokes = mirrored(
+        union(
+            rod((0.735, 0.72, 0), (0.70, 0.90, 0), 0.045),
+            move(turn(turn(meet(torus(0.36, 0.025), move(box(1, 1, 1), z=-1)), "x", 90), "y", 90), 0.76, 0.345),
+        )
+    )
+    caps = mirrored(move(turn(cylinder(0.2, 0.02, 0.01), "z", 82), 0.84, 0.335))
     return (
         Part(band, leather("#4a3328")), Part(cups, plastic("#26282b", 0.4)), Part(pads, leather("#3a2a22")),
         Part(yokes, STEEL), Part(caps, metal("#b08a5a", 0.3)),
@@ -280,22 +321,27 @@ def headphones() -> Product:
 
 def teapot() -> Product:
     """A teapot with spout and handle."""
-    body = turnery([(0, 0.3), (0.04, 0.36), (0.2, 0.56), (0.42, 0.62), (0.62, 0.54), (0.78, 0.3), (0.80, 0.29)], rounding=0.02)
+    body = turnery(
+        [(0, 0.3), (0.04, 0.36), (0.2, 0.56), (0.42, 0.62), (0.62, 0.54), (0.78, 0.3), (0.80, 0.29)], rounding=0.02
+    )
     spout = tube([(0.5, 0.28, 0), (0.72, 0.42, 0), (0.82, 0.62, 0), (0.96, 0.78, 0)], 0.13, 0.055)
     handle = move(turn(torus(0.29, 0.055), "x", 90), -0.58, 0.48)
     mouth = move(turn(cylinder(0.035, 0.1), "z", -40), 1.0, 0.83)
     glaze = Material(mottled("#7c9a86", 0.1, 5), roughness=0.14)
-    lid = turnery([(0, 0.29), (0.03, 0.3), (0.1, 0.2), (0.13, 0.05), (0.17, 0.055), (0.22, 0.075), (0.27, 0.05), (0.28, 0.03)], rounding=0.01)
+    lid = turnery(
+        [(0, 0.29), (0.03, 0.3), (0.1, 0.2), (0.13, 0.05), (0.17, 0.055), (0.22, 0.075), (0.27, 0.05), (0.28, 0.03)],
+        rounding=0.01,
+    )
     return Part(cut(blend(0.09, body, spout, handle), mouth, 0.02), glaze), Part(move(lid, y=0.80), glaze)
 
 
 def watch() -> Product:
     """A wrist watch with its strap closed: a hole to look through."""
-    strap = move(turn(torus(0.55, 0.035, 5.0), "z", 90), y=0.62, z=-0.25)
-    case = move(turn(cylinder(0.4, 0.07, 0.03), "x", 90), y=0.72, z=0.33)
+    strap = move(turn(torus(0.55, 0.035, 5.0), "z", 90), y=0.583, z=-0.25)
+    case = move(turn(cylinder(0.4, 0.07, 0.03), "x", 90), y=0.683, z=0.33)
 
     def dial(p: Array) -> Array:
-        x, y = p[0], p[1] - 0.72
+        x, y = p[0], p[1] - 0.683
         radius, angle = length(x, y), np.arctan2(x, y)
         step = np.pi / 6
         tick = np.abs(angle - step * np.round(angle / step)) * radius
@@ -308,9 +354,9 @@ def watch() -> Product:
 
     return (
         Part(meet(strap, move(box(2, 2, 2), y=2.0)), leather("#6b3f24")),
-        Part(union(case, move(turn(cylinder(0.05, 0.05), "z", 90), 0.44, 0.72, 0.33)), STEEL),
-        Part(move(turn(torus(0.36, 0.03), "x", 90), y=0.72, z=0.40), STEEL),
-        Part(move(turn(cylinder(0.335, 0.02, 0.005), "x", 90), y=0.72, z=0.39), Material(dial, roughness=0.08)),
+        Part(union(case, move(turn(cylinder(0.05, 0.05), "z", 90), 0.44, 0.683, 0.33)), STEEL),
+        Part(move(turn(torus(0.36, 0.03), "x", 90), y=0.683, z=0.40), STEEL),
+        Part(move(turn(cylinder(0.335, 0.02, 0.005), "x", 90), y=0.683, z=0.39), Material(dial, roughness=0.08)),
     )
 
 
@@ -320,7 +366,9 @@ def bracelet() -> Product:
 
     def stone(p: Array) -> Array:
         which = np.round(np.arctan2(p[2], p[0]) / (2 * np.pi) * 22) % 3
-        colour = np.where(which == 0, column(rgb("#23556a")), np.where(which == 1, column(rgb("#c9b48a")), column(rgb("#7a3328"))))
+        colour = np.where(
+            which == 0, column(rgb("#23556a")), np.where(which == 1, column(rgb("#c9b48a")), column(rgb("#7a3328")))
+        )
         return colour * (1 + 0.22 * noise(p[0] * 6, p[1] * 6, p[2] * 6))
 
     spacers = around(move(turn(cylinder(0.05, 0.012), "x", 90), 0.8, 0.115), 22, first=360 / 44)
@@ -333,24 +381,44 @@ def cactus() -> Product:
 
     def ribbed(radius: float, height: float) -> Shape:
         solid = ellipsoid(radius, height, radius)
-        return lambda p: solid(p) * 0.75 + 0.022 * np.cos(14 * np.arctan2(p[2], p[0])) * np.clip(length(p[0], p[2]) * 8, 0, 1)
+        return lambda p: (
+            solid(p) * 0.75 + 0.022 * np.cos(14 * np.arctan2(p[2], p[0])) * np.clip(length(p[0], p[2]) * 8, 0, 1)
+        )
 
-    plant = blend(0.05, move(ribbed(0.29, 0.62), y=0.98), move(ribbed(0.16, 0.26), 0.32, 1.05, 0.08), move(ribbed(0.13, 0.2), -0.3, 1.15, 0.05))
+    plant = blend(
+        0.05,
+        move(ribbed(0.29, 0.62), y=0.98),
+        move(ribbed(0.16, 0.26), 0.32, 1.05, 0.08),
+        move(ribbed(0.13, 0.2), -0.3, 1.15, 0.05),
+    )
 
     def green(p: Array) -> Array:
-        spine = smooth(0.8, 1.6, noise(p[0] * 5, p[1] * 5, p[2] * 5))
-        return mix(rgb("#4f7a45"), rgb("#c9cf9a"), spine * 0.5) * (1 + 0.12 * noise(p[0], p[1], p[2]))
+        crest = smooth(0.75, 0.95, -np.cos(14 * np.arctan2(p[2], p[0])))
+        spine = crest * smooth(0.5, 0.8, np.sin(p[1] * 50))
+        return mix(rgb("#4f7a45"), rgb("#d9d8b0"), spine * 0.8) * (1 + 0.12 * noise(p[0], p[1], p[2]))
 
     return (
         Part(pot, Material(mottled("#b5673f", 0.1, 2), roughness=0.85, relief=rough(0.001, 8))),
-        Part(move(cylinder(0.43, 0.02), y=0.54), Material(mottled("#4a3a2c", 0.4, 9), roughness=1.0, relief=rough(0.012, 9))),
+        Part(
+            move(cylinder(0.43, 0.02), y=0.54),
+            Material(mottled("#4a3a2c", 0.4, 9), roughness=1.0, relief=rough(0.012, 9)),
+        ),
         Part(plant, Material(green, roughness=0.6, relief=rough(0.0015, 9))),
     )
 
 
 def perfume() -> Product:
     """A square flacon with a golden collar."""
-    name = label(("fleur", 120), ("de minuit", 70), ("eau de parfum 50 ml", 34), ink="#6a4a20", paper="#e7c3b4", centre=0.5, half=0.22, frame=False)
+    name = label(
+        ("fleur", 120),
+        ("de minuit", 70),
+        ("eau de parfum 50 ml", 34),
+        ink="#6a4a20",
+        paper="#e7c3b4",
+        centre=0.5,
+        half=0.22,
+        frame=False,
+    )
 
     def rose(p: Array) -> Array:
         liquid = mix(rgb("#e7a9a0"), rgb("#f3dcd4"), smooth(0.70, 0.72, p[1]))
@@ -365,10 +433,23 @@ def perfume() -> Product:
 
 def candle() -> Product:
     """A scented candle in an amber jar."""
-    paper = label(("No. 7", 100), ("CEDAR & FIG", 48), ("soy wax 220 g", 36), ink="#2a2622", paper="#efe9dc", centre=0.48, half=0.27, wrap=0.455, wide=0.36)
+    paper = label(
+        ("No. 7", 100),
+        ("CEDAR & FIG", 48),
+        ("soy wax 220 g", 36),
+        ink="#2a2622",
+        paper="#efe9dc",
+        centre=0.48,
+        half=0.27,
+        wrap=0.455,
+        wide=0.36,
+    )
     front = meet(move(cylinder(0.455, 0.27, 0.001), y=0.48), move(box(0.36, 0.5, 0.4, 0.001), y=0.48, z=0.3))
     return (
-        Part(turnery([(0, 0.40), (0.05, 0.45), (0.95, 0.45), (1.0, 0.43)], wall=0.03, rounding=0.012), Material(rgb("#7a3b12"), roughness=0.05, glass=0.4)),
+        Part(
+            turnery([(0, 0.40), (0.05, 0.45), (0.95, 0.45), (1.0, 0.43)], wall=0.03, rounding=0.012),
+            Material(rgb("#7a3b12"), roughness=0.05, glass=0.4),
+        ),
         Part(front, Material(paper, roughness=0.8)),
         Part(move(cylinder(0.415, 0.36), y=0.42), Material(rgb("#e9d9b8"), roughness=0.7, glow=0.1)),
         Part(rod((0, 0.75, 0), (0.01, 0.9, 0), 0.012), BLACK),
@@ -378,11 +459,31 @@ def candle() -> Product:
 
 def dispenser() -> Product:
     """A soap dispenser with a pump."""
-    paper = label(("hand soap", 84), ("olive & sage", 56), ("300 ml", 40), ink="#40503c", paper="#cfd6c2", centre=0.52, half=0.24, wrap=0.36, wide=0.3, frame=False)
+    paper = label(
+        ("hand soap", 84),
+        ("olive & sage", 56),
+        ("300 ml", 40),
+        ink="#40503c",
+        paper="#cfd6c2",
+        centre=0.52,
+        half=0.24,
+        wrap=0.36,
+        wide=0.3,
+        frame=False,
+    )
     return (
-        Part(turnery([(0, 0.33), (0.04, 0.36), (0.9, 0.36), (1.02, 0.3), (1.1, 0.15), (1.14, 0.15)], rounding=0.02), Material(paper, roughness=0.5)),
+        Part(
+            turnery([(0, 0.33), (0.04, 0.36), (0.9, 0.36), (1.02, 0.3), (1.1, 0.15), (1.14, 0.15)], rounding=0.02),
+            Material(paper, roughness=0.5),
+        ),
         Part(move(cylinder(0.16, 0.08, 0.02), y=1.18), BLACK),
-        Part(union(move(cylinder(0.045, 0.15), y=1.35), tube([(-0.08, 1.5, 0), (0.2, 1.5, 0), (0.4, 1.47, 0), (0.45, 1.38, 0)], 0.05, 0.035)), BLACK),
+        Part(
+            union(
+                move(cylinder(0.045, 0.15), y=1.35),
+                tube([(-0.08, 1.5, 0), (0.2, 1.5, 0), (0.4, 1.47, 0), (0.45, 1.38, 0)], 0.05, 0.035),
+            ),
+            BLACK,
+        ),
     )
 
 
@@ -390,12 +491,19 @@ def toy_car() -> Product:
     """A wooden-looking toy car in enamel."""
     body = cut(
         blend(0.14, move(box(0.95, 0.2, 0.4, 0.12), y=0.36), move(box(0.5, 0.24, 0.36, 0.14), -0.08, 0.66)),
-        mirrored(union(move(turn(cylinder(0.25, 0.2), "x", 90), 0.55, 0.22, 0.4), move(turn(cylinder(0.25, 0.2), "x", 90), 0.55, 0.22, -0.4))),
+        mirrored(
+            union(
+                move(turn(cylinder(0.25, 0.2), "x", 90), 0.55, 0.22, 0.4),
+                move(turn(cylinder(0.25, 0.2), "x", 90), 0.55, 0.22, -0.4),
+            )
+        ),
         0.03,
     )
 
     def enamel(p: Array) -> Array:
-        glass = (p[1] > 0.60) & (p[1] < 0.80) & (np.abs(p[0] + 0.08) < 0.44) & (np.abs(np.abs(p[0] + 0.08) - 0.03) > 0.03)
+        glass = (
+            (p[1] > 0.60) & (p[1] < 0.80) & (np.abs(p[0] + 0.08) < 0.44) & (np.abs(np.abs(p[0] + 0.08) - 0.03) > 0.03)
+        )
         stripe = (np.abs(p[2]) < 0.16) & (np.abs(np.abs(p[2]) - 0.05) > 0.02) & ((p[1] > 0.84) | (p[1] < 0.58))
         colour = np.where(glass, column(rgb("#1b2830")), column(rgb("#c23227")))
         return np.where(stripe, column(rgb("#efe8da")), colour)
@@ -403,26 +511,59 @@ def toy_car() -> Product:
     wheels = mirrored(mirrored(move(turn(cylinder(0.21, 0.08, 0.03), "x", 90), 0.55, 0.21, 0.36)), axis=2)
     hubs = mirrored(mirrored(move(turn(cylinder(0.1, 0.09, 0.03), "x", 90), 0.55, 0.21, 0.37)), axis=2)
     lights = mirrored(move(sphere(0.08), 0.92, 0.42, 0.24), axis=2)
-    return Part(body, Material(enamel, roughness=0.12)), Part(wheels, plastic("#1a1a1b", 0.7)), Part(union(hubs, lights), STEEL)
+    return (
+        Part(body, Material(enamel, roughness=0.12)),
+        Part(wheels, plastic("#1a1a1b", 0.7)),
+        Part(union(hubs, lights), STEEL),
+    )
 
 
 def camera() -> Product:
     """A rangefinder camera."""
-    lens = turn(union(move(cylinder(0.36, 0.08, 0.02), y=0.30), move(cylinder(0.31, 0.2, 0.02), y=0.4), move(cylinder(0.33, 0.05, 0.01), y=0.46)), "x", 90)
+    lens = turn(
+        union(
+            move(cylinder(0.36, 0.08, 0.02), y=0.30),
+            move(cylinder(0.31, 0.2, 0.02), y=0.4),
+            move(cylinder(0.33, 0.05, 0.01), y=0.46),
+        ),
+        "x",
+        90,
+    )
     knurled = around(move(box(0.01, 0.05, 0.012, 0.003), 0.335, 0.44), 60)
-    name = label(("HALDEN", 120), ink="#2a2a2a", paper="#c9ccd0", centre=0.97, half=0.14, wide=0.2, frame=False)
+    name = label(("HALDEN", 120), ink="#2a2a2a", paper="#c9ccd0", centre=1.0, half=0.19, wide=0.19, frame=False)
 
     def skin(p: Array) -> Array:
-        return np.where((p[1] > 0.9) & (p[2] > 0.2) & (np.abs(p[0]) < 0.16), name(p), column(rgb("#c9ccd0")))
+        return np.where(
+            (np.abs(p[1] - 1.0) < 0.06) & (p[2] > 0.15) & (np.abs(p[0]) < 0.18), name(p), column(rgb("#c9ccd0"))
+        )
 
     return (
         Part(move(box(0.85, 0.34, 0.24, 0.1), y=0.44), leather("#1c1b1b")),
-        Part(union(move(box(0.85, 0.12, 0.25, 0.06), y=0.86), move(box(0.85, 0.06, 0.25, 0.04), y=0.07), move(box(0.3, 0.1, 0.2, 0.05), y=0.98)), Material(skin, roughness=0.28, metal=0.8)),
+        Part(
+            union(
+                move(box(0.85, 0.12, 0.25, 0.06), y=0.86),
+                move(box(0.85, 0.06, 0.25, 0.04), y=0.06),
+                move(box(0.3, 0.12, 0.22, 0.04), y=0.98),
+            ),
+            Material(skin, roughness=0.28, metal=0.8),
+        ),
         Part(move(union(lens, turn(knurled, "x", 90)), y=0.46), plastic("#202124", 0.3)),
         Part(move(turn(torus(0.25, 0.03), "x", 90), y=0.46, z=0.6), STEEL),
         Part(move(ellipsoid(0.24, 0.24, 0.07), y=0.46, z=0.555), Material(rgb("#20203a"), roughness=0.02)),
-        Part(union(move(cylinder(0.12, 0.06, 0.01), -0.58, 1.01), move(cylinder(0.09, 0.07, 0.01), 0.55, 1.01), move(cylinder(0.05, 0.1, 0.02), 0.33, 1.0)), STEEL),
-        Part(union(move(box(0.1, 0.06, 0.02, 0.01), 0.55, 0.86, 0.25), move(box(0.07, 0.05, 0.02, 0.01), -0.5, 0.86, 0.25)), Material(rgb("#141c26"), roughness=0.02)),
+        Part(
+            union(
+                move(cylinder(0.12, 0.06, 0.01), -0.58, 1.01),
+                move(cylinder(0.09, 0.07, 0.01), 0.55, 1.01),
+                move(cylinder(0.05, 0.1, 0.02), 0.33, 1.0),
+            ),
+            STEEL,
+        ),
+        Part(
+            union(
+                move(box(0.1, 0.06, 0.02, 0.01), 0.55, 0.86, 0.25), move(box(0.07, 0.05, 0.02, 0.01), -0.5, 0.86, 0.25)
+            ),
+            Material(rgb("#141c26"), roughness=0.02),
+        ),
     )
 
 
@@ -433,13 +574,31 @@ def radio() -> Product:
         return column(rgb("#6f6a60")) * (1 + 0.35 * np.sin(p[0] * 130) * np.sin(p[1] * 130))
 
     knobs = union(*(move(turn(cylinder(0.09, 0.05, 0.015), "x", 90), 0.63, y, 0.43) for y in (0.32, 0.60)))
-    dial = label(("88  94  100  106", 66), ("FM", 60), ink="#5a3a20", paper="#efdcae", centre=0.83, half=0.09, wide=0.15, frame=False)
+    dial = label(
+        ("88  94  100  106", 66),
+        ("FM", 60),
+        ink="#5a3a20",
+        paper="#efdcae",
+        centre=0.83,
+        half=0.09,
+        wide=0.15,
+        frame=False,
+    )
     handle = move(turn(meet(torus(0.62, 0.03), move(box(1, 1, 1), z=-1)), "x", 62), y=1.0, z=0.05)
     return (
-        Part(cut(move(box(0.9, 0.5, 0.4, 0.09), y=0.55), move(box(0.82, 0.42, 0.06, 0.04), y=0.55, z=0.42), 0.02), wooden("#8c5a34", "#5a3419")),
+        Part(
+            cut(move(box(0.9, 0.5, 0.4, 0.09), y=0.55), move(box(0.82, 0.42, 0.06, 0.04), y=0.55, z=0.42), 0.02),
+            wooden("#8c5a34", "#5a3419"),
+        ),
         Part(move(box(0.82, 0.42, 0.03, 0.02), y=0.55, z=0.36), Material(rgb("#d6c9ae"), roughness=0.5)),
-        Part(move(box(0.5, 0.36, 0.03, 0.02), -0.25, 0.55, 0.385), Material(grille, roughness=0.95, relief=woven(0.002, 130))),
-        Part(move(box(0.15, 0.09, 0.02, 0.01), 0.56, 0.83, 0.385), Material(lambda p: dial(p - column((0.56, 0.0, 0.0))), roughness=0.1, glow=0.25)),
+        Part(
+            move(box(0.5, 0.36, 0.03, 0.02), -0.25, 0.55, 0.385),
+            Material(grille, roughness=0.95, relief=woven(0.002, 130)),
+        ),
+        Part(
+            move(box(0.15, 0.09, 0.02, 0.01), 0.56, 0.83, 0.385),
+            Material(lambda p: dial(p - column((0.56, 0.0, 0.0))), roughness=0.1, glow=0.25),
+        ),
         Part(knobs, BRASS),
         Part(handle, leather("#4a2c1c")),
         Part(mirrored(mirrored(move(cylinder(0.06, 0.03), 0.7, 0.03, 0.28)), axis=2), BLACK),
@@ -453,11 +612,20 @@ def teddy() -> Product:
         move(sphere(0.155), 0.31, 1.58, -0.02),
     ))  # fmt: skip
     body = blend(0.14, move(ellipsoid(0.4, 0.46, 0.36), y=0.5), move(ellipsoid(0.4, 0.36, 0.35), y=1.26), limbs)
-    plush = Material(mottled("#a8713f", 0.16, 8), roughness=1.0, sheen=1.1, relief=rough(0.010, 12))
-    pale = Material(mottled("#d8b98a", 0.12, 8), roughness=1.0, sheen=0.9, relief=rough(0.008, 12))
-    soles = mirrored(union(move(turn(ellipsoid(0.12, 0.12, 0.05), "y", 20), 0.475, 0.18, 0.765), move(ellipsoid(0.1, 0.1, 0.06), 0.33, 1.59, 0.1)))
+    plush = Material(mottled("#a8713f", 0.13, 14), roughness=1.0, sheen=1.2, relief=rough(0.0022, 22))
+    pale = Material(mottled("#d8b98a", 0.10, 14), roughness=1.0, sheen=0.9, relief=rough(0.002, 22))
+    soles = mirrored(
+        union(
+            move(turn(ellipsoid(0.12, 0.12, 0.05), "y", 20), 0.475, 0.18, 0.765),
+            move(ellipsoid(0.1, 0.1, 0.06), 0.33, 1.59, 0.1),
+        )
+    )
     eyes = union(mirrored(move(sphere(0.045), 0.14, 1.34, 0.315)), move(ellipsoid(0.07, 0.05, 0.05), 0, 1.26, 0.485))
-    bow = blend(0.03, mirrored(move(turn(ellipsoid(0.17, 0.09, 0.05), "z", 15), 0.15, 0.93, 0.36)), move(sphere(0.06), 0, 0.93, 0.38))
+    bow = blend(
+        0.03,
+        mirrored(move(turn(ellipsoid(0.17, 0.09, 0.05), "z", 15), 0.15, 0.93, 0.36)),
+        move(sphere(0.06), 0, 0.93, 0.38),
+    )
     return (
         Part(body, plush), Part(union(move(ellipsoid(0.19, 0.15, 0.17), y=1.18, z=0.3), soles), pale),
         Part(eyes, plastic("#15100d", 0.08)), Part(bow, cloth("#9a2f2f")),
@@ -468,10 +636,10 @@ def cushion() -> Product:
     """A striped cushion, standing."""
 
     def pillow(p: Array) -> Array:
-        x, y, z = np.abs(p[0]) / 0.82, np.abs(p[1]) / 0.82, np.abs(p[2]) / 0.36
-        flat = (x**5 + y**5) ** 0.4
-        pinch = 1 - 0.13 * (1 - x * x) * (y > 0.5) * 0
-        return (np.sqrt(flat * pinch + z * z) - 1) * 0.27
+        # Thick in the middle, thin at the seams; the sides draw in between the corners.
+        x, y = np.abs(p[0]) / 0.86, np.abs(p[1]) / 0.86
+        x, y = x * (1.09 - 0.09 * np.minimum(y, 1) ** 2), y * (1.09 - 0.09 * np.minimum(x, 1) ** 2)
+        return ((x**3.2 + y**3.2 + (np.abs(p[2]) / 0.4) ** 1.5) ** 0.4 - 1) * 0.22
 
     def stripes(p: Array) -> Array:
         band = np.sin(p[0] * 15) > 0.35
@@ -479,7 +647,9 @@ def cushion() -> Product:
         colour = np.where(band, column(rgb("#3f5f7a")), column(rgb("#e4dccb")))
         return np.where(thin, column(rgb("#b5533c")), colour) * (cotton("#ffffff", 1.0)(p))
 
-    folds: Paint = lambda p: 0.016 * noise(p[0] * 0.9, p[1] * 0.9, p[2] * 0.5)  # noqa: E731
+    def folds(p: Array) -> Array:
+        return 0.007 * np.sin(p[0] * 6 + 2.1 * np.sin(p[1] * 3.1)) * np.sin(p[1] * 5 + 1.7 * np.sin(p[0] * 2.6))
+
     shape = move(turn(pillow, "x", -14), y=0.80)
     return (Part(shape, Material(stripes, roughness=1.0, sheen=0.5, relief=folds)),)
 
@@ -490,19 +660,38 @@ def duck() -> Product:
         0.16, move(ellipsoid(0.66, 0.42, 0.48), y=0.42), move(ellipsoid(0.22, 0.2, 0.2), -0.62, 0.66), move(sphere(0.38), 0.3, 1.08),
         mirrored(move(ellipsoid(0.36, 0.22, 0.1), -0.1, 0.5, 0.44), axis=2),
     )  # fmt: skip
-    beak = move(blend(0.04, move(ellipsoid(0.2, 0.045, 0.17), y=0.03), move(ellipsoid(0.16, 0.04, 0.14), y=-0.04)), 0.68, 1.02)
+    beak = move(
+        blend(0.04, move(ellipsoid(0.2, 0.045, 0.17), y=0.03), move(ellipsoid(0.16, 0.04, 0.14), y=-0.04)), 0.68, 1.02
+    )
     eyes = mirrored(move(ellipsoid(0.06, 0.075, 0.05), 0.55, 1.2, 0.245), axis=2)
-    return Part(body, Material(rgb("#f0b90f"), roughness=0.25)), Part(beak, plastic("#d9541a", 0.3)), Part(eyes, plastic("#101010", 0.05))
+    return (
+        Part(body, Material(rgb("#f0b90f"), roughness=0.25)),
+        Part(beak, plastic("#d9541a", 0.3)),
+        Part(eyes, plastic("#101010", 0.05)),
+    )
 
 
 def kettlebell() -> Product:
     """A kettlebell; the grip makes a hole."""
-    grip = tube([(0.28, 0.8, 0), (0.38, 1.08, 0), (0.3, 1.27, 0), (0, 1.33, 0), (-0.3, 1.27, 0), (-0.38, 1.08, 0), (-0.28, 0.8, 0)], 0.085)
-    iron = blend(0.14, cut(move(sphere(0.55), y=0.5), move(box(1, 0.3, 1), y=-0.28), 0.05), grip)
+    grip = tube(
+        [
+            (0.28, 0.8, 0),
+            (0.38, 1.08, 0),
+            (0.3, 1.27, 0),
+            (0, 1.33, 0),
+            (-0.3, 1.27, 0),
+            (-0.38, 1.08, 0),
+            (-0.28, 0.8, 0),
+        ],
+        0.085,
+    )
+    iron = blend(0.14, cut(move(sphere(0.55), y=0.48), move(box(1, 0.3, 1), y=-0.3), 0.05), grip)
     band = label(("16", 190), ("KG", 90), ink="#e8e4da", paper="#2b2c2f", centre=0.52, half=0.3, frame=False)
 
     def paint(p: Array) -> Array:
-        colour = np.where((p[2] > 0.25) & (p[1] < 0.8) & (p[1] > 0.2) & (np.abs(p[0]) < 0.29), band(p), column(rgb("#2b2c2f")))
+        colour = np.where(
+            (p[2] > 0.25) & (p[1] < 0.8) & (p[1] > 0.2) & (np.abs(p[0]) < 0.29), band(p), column(rgb("#2b2c2f"))
+        )
         return colour * (1 + 0.1 * noise(p[0] * 9, p[1] * 9, p[2] * 9))
 
     return (Part(iron, Material(paint, roughness=0.5, relief=rough(0.0022, 10))),)
@@ -528,14 +717,31 @@ def handbag() -> Product:
 
 def spice_tin() -> Product:
     """A tin with a printed wrapper, square."""
-    paper = label(("SMOKED", 70), ("Paprika", 110), ("de la Vera", 54), ("75 g", 40), ink="#f4e4c0", paper="#a3281e", centre=0.6, half=0.4, wide=0.36)
+    paper = label(
+        ("SMOKED", 70),
+        ("Paprika", 110),
+        ("de la Vera", 54),
+        ("75 g", 40),
+        ink="#f4e4c0",
+        paper="#a3281e",
+        centre=0.6,
+        half=0.4,
+        wide=0.36,
+    )
 
     def wrapper(p: Array) -> Array:
-        return np.where(np.abs(p[0]) < 0.37, paper(p), column(rgb("#a3281e"))) * (1 + 0.02 * noise(p[0] * 4, p[1] * 4, p[2] * 4))
+        return np.where(np.abs(p[0]) < 0.37, paper(p), column(rgb("#a3281e"))) * (
+            1 + 0.02 * noise(p[0] * 4, p[1] * 4, p[2] * 4)
+        )
 
     return (
         Part(move(box(0.44, 0.56, 0.3, 0.05), y=0.58), Material(wrapper, roughness=0.25)),
-        Part(union(move(box(0.45, 0.03, 0.31, 0.02), y=0.03), move(box(0.4, 0.06, 0.26, 0.05), y=1.16), move(cylinder(0.2, 0.05, 0.015), y=1.24)), metal("#d8c084", 0.25)),
+        Part(
+            union(
+                move(box(0.45, 0.03, 0.31, 0.02), y=0.03),
+                move(box(0.4, 0.06, 0.26, 0.05), y=1.16),
+                move(cylinder(0.2, 0.05, 0.015), y=1.24),
+            ),
+            metal("#d8c084", 0.25),
+        ),
     )
-
-

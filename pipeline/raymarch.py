@@ -246,7 +246,7 @@ class Solid:
             h = reach * (0.06 + 0.94 * (i / 3) ** 1.5)
             hidden += weight * np.maximum(h - self.distance(place + normal * h), 0) / h
             weight *= 0.72
-        return np.clip(1 - 0.42 * hidden, 0.04, 1)
+        return np.exp(-0.62 * hidden)
 
 
 def look(shot: Shot, solid: Solid, width: int, height: int) -> Camera:
@@ -447,9 +447,13 @@ class Studio:
             ray = camera.rays(index % w + 0.5, index // w + 0.5)
             light[:, s], depth[s] = self.room(ray, effects[:, s])
         light, depth = light.reshape(3, h, w), depth.reshape(h, w)
-        if not self.shot.aperture:
-            return light
-        focus = float(length(*(camera.place[i] - self.to_room(self.solid.cloud.mean(axis=1, keepdims=True))[i] for i in range(3)))[0])
+        if back.sweep or not self.shot.aperture:
+            return light  # nothing on plain paper would show a blur
+        focus = float(
+            length(
+                *(camera.place[i] - self.to_room(self.solid.cloud.mean(axis=1, keepdims=True))[i] for i in range(3))
+            )[0]
+        )
         # Circle of confusion as the standard deviation of a Gaussian, in pixels; the product's own depth is sharp.
         sigma = self.shot.aperture * h * np.maximum(np.abs(1 - focus / depth) - 0.06, 0)
         return defocused(light, np.minimum(sigma, 0.03 * h))
@@ -477,7 +481,9 @@ class Studio:
         floor_light = key * (lamp[1] * seen * pool) + (sky + column(rig.fill_colour) * 0.5) * open_ * (0.6 + 0.4 * pool)
         facing = np.maximum(lamp[2], 0.15)
         wall_pool = 1 / (1 + 0.03 * ((p[0] + 1.0) ** 2 + (p[1] - 2.0) ** 2))
-        wall_light = key * (facing * wall_pool * 0.8) + (sky * 0.75 + column(rig.fill_colour) * 0.4) * (0.6 + 0.4 * wall_pool)
+        wall_light = key * (facing * wall_pool * 0.8) + (sky * 0.75 + column(rig.fill_colour) * 0.4) * (
+            0.6 + 0.4 * wall_pool
+        )
         light = floor_light * blend + wall_light * (1 - blend)
         at = np.flatnonzero(on_floor)
         size = depth * camera.pixel
@@ -485,6 +491,10 @@ class Studio:
         out[:, at] = back.floor(np.stack([p[0, at], p[2, at], np.sqrt(size[at] * flat[at])]))
         up = np.flatnonzero(~on_floor)
         out[:, up] = back.wall(np.stack([p[0, up], p[1, up], size[up]]))
+        if back.sweep:
+            # One roll of paper: its two colours run into each other.
+            out[:, at] += (back.wall(p[:, at]) - out[:, at]) * (1 - blend[at])
+            out[:, up] += (back.floor(p[:, up]) - out[:, up]) * blend[up]
         out *= light * 0.62
         if back.mirror:
             polish = back.mirror * (0.06 + 0.94 * (1 - np.clip(-ray[1], 0, 1)) ** 5) * on_floor * blend
@@ -537,7 +547,7 @@ def defocused(light: Array, sigma: Array) -> Array:
     return out
 
 
-def product_layer(studio: Studio, extra: int = 6) -> tuple[Array, Array]:
+def product_layer(studio: Studio, extra: int = 5) -> tuple[Array, Array]:
     """Return the product's light [3, h, w] times its coverage, and the coverage [h, w]; edges get extra rays."""
     w, h = studio.camera.width, studio.camera.height
     gy, gx = np.mgrid[0:h, 0:w]

@@ -71,7 +71,9 @@ def render(scene: Scene) -> tuple[bytes, bytes]:
     The mask is 255 where the product covers at least half the pixel; its size is that of the upright photo.
     """
     pixels, coverage = expose(scene)
-    return encode(scene, pixels, coverage), png(Image.fromarray(np.where(coverage >= 0.5, 255, 0).astype(np.uint8), "L"))
+    return encode(scene, pixels, coverage), png(
+        Image.fromarray(np.where(coverage >= 0.5, 255, 0).astype(np.uint8), "L")
+    )
 
 
 def expose(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

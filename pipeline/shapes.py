@@ -78,7 +78,9 @@ def torus(radius: float, tube: float, squash: float = 1.0) -> Shape:
     return lambda p: (length((length(p[0], p[2]) - radius), p[1] / squash) - tube) * min(1.0, squash)
 
 
-def rod(a: Sequence[float] | Array, b: Sequence[float] | Array, radius: float, end_radius: float | None = None) -> Shape:
+def rod(
+    a: Sequence[float] | Array, b: Sequence[float] | Array, radius: float, end_radius: float | None = None
+) -> Shape:
     """A round-ended rod from a to b, tapering to end_radius."""
     taper = (radius if end_radius is None else end_radius) - radius
     dx, dy, dz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
@@ -122,8 +124,9 @@ def turnery(profile: Sequence[tuple[float, float]], wall: float = 0.0, rounding:
     # The interpolant bends suddenly at its knots, which a glossy surface would show.
     table = ndimage.gaussian_filter1d(PchipInterpolator(heights, radii)(grid), 0.018 * size, mode="nearest")
     slope = np.abs(np.gradient(table, grid))
-    # Across a slope the radial gap overstates the distance by 1 / cos; very flat parts are capped by the height.
-    shrink = 1 / np.sqrt(1 + np.minimum(slope, 3.0) ** 2)
+    # Across a slope the radial gap overstates the distance by 1 / cos, also for points somewhat above and below it.
+    slope = ndimage.maximum_filter1d(np.minimum(slope, 3.5), int(size * min(0.5, 0.5 / (high - low))), mode="nearest")
+    shrink = 0.95 / np.sqrt(1 + slope**2)
 
     def lookup(values: Array, y: Array) -> Array:
         at = np.clip((y - low) * ((size - 1) / (high - low)), 0, size - 1.001)
@@ -137,6 +140,17 @@ def turnery(profile: Sequence[tuple[float, float]], wall: float = 0.0, rounding:
             side = np.maximum(side, -np.maximum(side + wall, low + wall - p[1]))
         qr, qy = side + rounding, np.maximum(p[1] - high, low - p[1]) + rounding
         return np.minimum(np.maximum(qr, qy), 0) + length(np.maximum(qr, 0), np.maximum(qy, 0)) - rounding
+
+    return distance
+
+
+def prism(outline: Shape, half_height: float, rounding: float = 0.02) -> Shape:
+    """Raise the outline that a shape has at y = 0 to a slab with rounded edges."""
+
+    def distance(p: Array) -> Array:
+        side = outline(np.stack([p[0], np.zeros_like(p[1]), p[2]])) + rounding
+        end = np.abs(p[1]) - (half_height - rounding)
+        return np.minimum(np.maximum(side, end), 0) + length(np.maximum(side, 0), np.maximum(end, 0)) - rounding
 
     return distance
 

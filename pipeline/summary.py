@@ -7,7 +7,19 @@ from typing import Any
 from pipeline.options import RunRequest
 from transforms.types import FAILURE_CODES
 
-STEPS = ("read", "decode", "maps", "sharpen", "predict", "upsample", "threshold", "composite", "encode", "statistics", "write")
+STEPS = (
+    "read",
+    "decode",
+    "maps",
+    "sharpen",
+    "predict",
+    "upsample",
+    "threshold",
+    "composite",
+    "encode",
+    "statistics",
+    "write",
+)
 
 
 def summarise(run: dict[str, Any], request: RunRequest) -> str:

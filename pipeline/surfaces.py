@@ -80,9 +80,9 @@ def cotton(colour: str, scale: float = 1.0) -> Paint:
     """Woven cloth; the weave follows the dominant plane loosely."""
 
     def paint(p: Array) -> Array:
-        f = 150 * scale
+        f = 290 * scale
         weave = np.sin(p[0] * f + 1.3 * np.sin(p[2] * 3)) * np.sin(p[1] * f) + 0.5 * np.sin(p[2] * f)
-        return column(rgb(colour)) * (1 + 0.1 * weave + 0.10 * noise(p[0] * 5, p[1] * 5, p[2] * 5))
+        return column(rgb(colour)) * (1 + 0.05 * weave + 0.08 * noise(p[0] * 5, p[1] * 5, p[2] * 5))
 
     return paint
 
@@ -132,7 +132,13 @@ def printed(lines: tuple[tuple[str, int], ...], ink: str, paper: str, frame: boo
 
 
 def label(
-    *lines: tuple[str, int], ink: str, paper: str, centre: float, half: float, wrap: float = 0.0, wide: float = 0.0,
+    *lines: tuple[str, int],
+    ink: str,
+    paper: str,
+    centre: float,
+    half: float,
+    wrap: float = 0.0,
+    wide: float = 0.0,
     frame: bool = True,
 ) -> Paint:
     """A printed sheet around height centre, half as high; wrapped about a cylinder of radius wrap, or flat on z."""
@@ -143,7 +149,9 @@ def label(
         sheet = printed(lines, ink, paper, frame)
         at = np.stack([(v + 1) * 255.5, (u + 1) * 255.5])
         inside = (np.abs(u) < 1) & (np.abs(v) < 1) & (p[2] > 0)
-        seen = np.stack([ndimage.map_coordinates(plane, at, order=1, mode="nearest", prefilter=False) for plane in sheet])
+        seen = np.stack(
+            [ndimage.map_coordinates(plane, at, order=1, mode="nearest", prefilter=False) for plane in sheet]
+        )
         return np.where(inside, seen, column(rgb(paper)))
 
     return paint
@@ -154,7 +162,7 @@ def rough(height: float, scale: float) -> Relief:
     return lambda p: height * noise(p[0] * scale, p[1] * scale, p[2] * scale)
 
 
-def woven(height: float, scale: float = 150.0) -> Relief:
+def woven(height: float, scale: float = 290.0) -> Relief:
     """A fine weave."""
     return lambda p: height * (np.sin(p[0] * scale) * np.sin(p[1] * scale) + 0.6 * np.sin(p[2] * scale))
 
@@ -177,10 +185,14 @@ def planks(light: str, dark: str, width: float = 0.62, gap: float = 0.006) -> Pa
         warp = noise(x * 0.22, p[1] * 0.9 + row * 3)
         ring = 0.5 + 0.5 * np.sin(p[1] * 19 + warp * 3.6 + row)
         fibre = noise(x * 0.5, p[1] * 9) * fading(p[2], 0.03) + 0.6 * noise(x * 1.4, p[1] * 34) * fading(p[2], 0.012)
-        colour = mix(rgb(light), rgb(dark), np.clip(0.35 * ring**2 + 0.16 * warp + 0.15 * fibre + 0.14 * tone + 0.2, 0, 1))
+        colour = mix(
+            rgb(light), rgb(dark), np.clip(0.35 * ring**2 + 0.16 * warp + 0.15 * fibre + 0.14 * tone + 0.2, 0, 1)
+        )
         if gap:
             near = np.abs(p[1] / width - np.round(p[1] / width)) * width
-            colour = colour * (1 - 0.65 * np.clip((gap + p[2] - near) / (p[2] + 0.002), 0, 1) * np.clip(gap / p[2], 0, 1))
+            colour = colour * (
+                1 - 0.65 * np.clip((gap + p[2] - near) / (p[2] + 0.002), 0, 1) * np.clip(gap / p[2], 0, 1)
+            )
         return colour
 
     return paint
@@ -222,7 +234,9 @@ def concrete(code: str) -> Paint:
     return paint
 
 
-Thing = tuple[str, float, float, float, float, str]  # kind, centre x and y, half sizes, colour; "+" before it: it shines
+Thing = tuple[
+    str, float, float, float, float, str
+]  # kind, centre x and y, half sizes, colour; "+" before it: it shines
 
 
 def hung(ground: Paint, things: Sequence[Thing]) -> Paint:
@@ -244,26 +258,54 @@ def hung(ground: Paint, things: Sequence[Thing]) -> Paint:
 
 
 LIVING_ROOM: tuple[Thing, ...] = (
-    ("box", 0, -1.35, 9, 1.3, "#8a6a4c"), ("box", 0, -0.02, 9, 0.03, "#5d4632"),
-    ("box", -2.3, 2.3, 0.75, 1.0, "#2e2c2a"), ("box", -2.3, 2.3, 0.68, 0.92, "#d8d2c4"), ("disc", -2.35, 2.2, 0.36, 0.5, "#b5653f"),
-    ("box", 2.1, 2.75, 0.95, 0.06, "#6b4c33"), ("jar", 1.5, 3.15, 0.16, 0.36, "#46707c"), ("jar", 1.95, 3.05, 0.13, 0.25, "#c9a25e"),
-    ("box", 2.35, 3.2, 0.07, 0.42, "#8f3b34"), ("box", 2.5, 3.15, 0.06, 0.36, "#2f4858"), ("box", 2.64, 3.22, 0.06, 0.42, "#c8bda6"),
-    ("disc", 2.9, 1.2, 0.55, 0.65, "#4c6a3d"), ("disc", 3.3, 1.7, 0.45, 0.5, "#5f7f48"), ("jar", 3.0, 0.35, 0.34, 0.42, "#d9d4ca"),
+    ("box", 0, -1.35, 9, 1.3, "#8a6a4c"),
+    ("box", 0, -0.02, 9, 0.03, "#5d4632"),
+    ("box", -2.3, 2.3, 0.75, 1.0, "#2e2c2a"),
+    ("box", -2.3, 2.3, 0.68, 0.92, "#d8d2c4"),
+    ("disc", -2.35, 2.2, 0.36, 0.5, "#b5653f"),
+    ("box", 2.1, 2.75, 0.95, 0.06, "#6b4c33"),
+    ("jar", 1.5, 3.15, 0.16, 0.36, "#46707c"),
+    ("jar", 1.95, 3.05, 0.13, 0.25, "#c9a25e"),
+    ("box", 2.35, 3.2, 0.07, 0.42, "#8f3b34"),
+    ("box", 2.5, 3.15, 0.06, 0.36, "#2f4858"),
+    ("box", 2.64, 3.22, 0.06, 0.42, "#c8bda6"),
+    ("disc", 2.9, 1.2, 0.55, 0.65, "#4c6a3d"),
+    ("disc", 3.3, 1.7, 0.45, 0.5, "#5f7f48"),
+    ("jar", 3.0, 0.35, 0.34, 0.42, "#d9d4ca"),
 )
 KITCHEN: tuple[Thing, ...] = (
-    ("box", 2.2, 2.2, 1.5, 1.7, "#f2efe6"), ("box", 2.2, 2.2, 1.38, 1.58, "+#dfe9ee"), ("box", 2.2, 2.2, 0.05, 1.6, "#f2efe6"),
-    ("box", -2.6, 3.3, 1.5, 1.0, "#7f8f88"), ("box", -2.6, 3.3, 0.015, 1.0, "#4c5652"), ("box", 0, -0.2, 9, 0.2, "#cfc6b6"),
-    ("box", 0, -1.9, 9, 1.5, "#72827c"), ("jar", -1.7, 0.4, 0.22, 0.42, "#b9794f"), ("jar", -2.3, 0.3, 0.2, 0.32, "#d8cdb8"),
-    ("jar", -2.9, 0.5, 0.17, 0.52, "#33453f"), ("disc", -1.7, 1.1, 0.34, 0.4, "#55763f"),
+    ("box", 2.2, 2.2, 1.5, 1.7, "#f2efe6"),
+    ("box", 2.2, 2.2, 1.38, 1.58, "+#dfe9ee"),
+    ("box", 2.2, 2.2, 0.05, 1.6, "#f2efe6"),
+    ("box", -2.6, 3.3, 1.5, 1.0, "#7f8f88"),
+    ("box", -2.6, 3.3, 0.015, 1.0, "#4c5652"),
+    ("box", 0, -0.2, 9, 0.2, "#cfc6b6"),
+    ("box", 0, -1.9, 9, 1.5, "#72827c"),
+    ("jar", -1.7, 0.4, 0.22, 0.42, "#b9794f"),
+    ("jar", -2.3, 0.3, 0.2, 0.32, "#d8cdb8"),
+    ("jar", -2.9, 0.5, 0.17, 0.52, "#33453f"),
+    ("disc", -1.7, 1.1, 0.34, 0.4, "#55763f"),
 )
 EVENING: tuple[Thing, ...] = tuple(
-    ("disc", -3.6 + 7.4 * ((i * 0.618) % 1), 0.4 + 3.2 * ((i * 0.381) % 1), 0.10, 0.10, ("+#ffb45e", "+#ffd9a0", "+#ff8a4c")[i % 3])
+    (
+        "disc",
+        -3.6 + 7.4 * ((i * 0.618) % 1),
+        0.4 + 3.2 * ((i * 0.381) % 1),
+        0.10,
+        0.10,
+        ("+#ffb45e", "+#ffd9a0", "+#ff8a4c")[i % 3],
+    )
     for i in range(17)
 )
 FLAT: tuple[Thing, ...] = (
-    ("box", 0, 0.11, 9, 0.11, "#efece4"), ("box", -2.5, 2.9, 0.8, 0.6, "#3b3733"), ("box", -2.5, 2.9, 0.72, 0.52, "#e4ddd0"),
-    ("disc", -2.6, 2.8, 0.3, 0.3, "#c98a4b"), ("box", -2.2, 3.0, 0.16, 0.26, "#5b7680"),
-    ("jar", 3.0, 0.45, 0.42, 0.45, "#b5714c"), ("disc", 2.75, 1.5, 0.5, 0.65, "#47663b"), ("disc", 3.3, 1.7, 0.45, 0.6, "#5a7c49"),
+    ("box", 0, 0.11, 9, 0.11, "#efece4"),
+    ("box", -2.5, 2.9, 0.8, 0.6, "#3b3733"),
+    ("box", -2.5, 2.9, 0.72, 0.52, "#e4ddd0"),
+    ("disc", -2.6, 2.8, 0.3, 0.3, "#c98a4b"),
+    ("box", -2.2, 3.0, 0.16, 0.26, "#5b7680"),
+    ("jar", 3.0, 0.45, 0.42, 0.45, "#b5714c"),
+    ("disc", 2.75, 1.5, 0.5, 0.65, "#47663b"),
+    ("disc", 3.3, 1.7, 0.45, 0.6, "#5a7c49"),
     ("disc", 3.0, 2.2, 0.36, 0.5, "#6a8d55"),
 )
 
@@ -273,7 +315,7 @@ FLAT: tuple[Thing, ...] = (
 
 def sweep(code: str, wall: str | None = None, mirror: float = 0.0) -> Backdrop:
     """Seamless studio paper."""
-    return Backdrop(plain(code), plain(wall or code), depth=2.6, edge=2.6, sweep=1.6, mirror=mirror, bounce=rgb(code))
+    return Backdrop(plain(code, 0), plain(wall or code, 0), depth=2.6, edge=2.6, sweep=1.6, mirror=mirror, bounce=rgb(code))
 
 
 def table(top: Paint, wall: Paint, bounce: str, mirror: float = 0.0, edge: float = 1.7) -> Backdrop:

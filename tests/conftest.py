@@ -42,7 +42,9 @@ def draw_product(seed: int, size: tuple[int, int]) -> Image.Image:
     brush.ellipse((left, top, right, bottom), fill=colour)
     for step in range(4):
         y = top + (bottom - top) * (0.3 + 0.12 * step)
-        brush.line((left + 0.1 * width, y, right - 0.1 * width, y), fill=tuple(255 - c for c in colour), width=width // 40)
+        brush.line(
+            (left + 0.1 * width, y, right - 0.1 * width, y), fill=tuple(255 - c for c in colour), width=width // 40
+        )
     return image.filter(ImageFilter.GaussianBlur(0.6))
 
 

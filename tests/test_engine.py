@@ -52,11 +52,18 @@ def test_finds_the_thing_in_the_picture(engine: Engine, images: np.ndarray) -> N
     assert found[10, 10] < 50
 
 
-def test_short_batches_are_padded_to_the_fixed_shape(u2netp: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_batches_are_padded_to_the_fixed_shape(
+    u2netp: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = Engine(EngineConfig(u2netp, "cpu", "fp32", batch_size=3))
     seen = []
     forward = engine._forward
-    monkeypatch.setattr(engine, "_forward", lambda batch: (seen.append(tuple(batch.shape)), forward(batch))[1])
+
+    def watched(batch: torch.Tensor) -> np.ndarray:
+        seen.append(tuple(batch.shape))
+        return forward(batch)
+
+    monkeypatch.setattr(engine, "_forward", watched)
     maps = engine._predict_padded(images[:2])  # what a GPU runs
     assert seen == [(3, 320, 320, 3)]
     assert maps.shape == (2, 320, 320)

@@ -50,7 +50,9 @@ def test_no_folder_is_called_like_a_file() -> None:
         assert output_name(f"a.{ending}/b", "jpg").split("/")[1] != output_name("a", ending).split("/")[1]
 
 
-@pytest.mark.parametrize("id", ["", "/a", "a/../b", "..", ".", "a//b", "a/", "a\0b", "a\nb", "\udcff", "x" * 300, "/".join("x" * 999)])
+@pytest.mark.parametrize(
+    "id", ["", "/a", "a/../b", "..", ".", "a//b", "a/", "a\0b", "a\nb", "\udcff", "x" * 300, "/".join("x" * 999)]
+)
 def test_bad_ids(id: str) -> None:
     with pytest.raises(PhotoError) as caught:
         output_name(id, "jpg")

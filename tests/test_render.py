@@ -98,7 +98,8 @@ def test_jpeg_keeps_full_colour_resolution_and_pure_white(rgb: np.ndarray) -> No
     alpha[10:30, 20:40] = 255
     with Image.open(io.BytesIO(encode(composite(rgb, alpha), "jpeg"))) as image:
         decoded = np.asarray(image)
-        assert {component[1:3] for component in image.layer} == {(1, 1)}  # 4:4:4
+        layers = image.layer  # type: ignore[attr-defined]
+        assert {component[1:3] for component in layers} == {(1, 1)}  # 4:4:4
     far = np.ones_like(alpha, bool)
     far[2:38, 10:50] = False  # at least one whole block away from the product
     assert (decoded[far] == 255).all()

@@ -51,9 +51,9 @@ def test_is_independent_of_resolution() -> None:
     difference = np.abs(network_input(photo_of(large)).astype(int) - network_input(photo_of(small)))
     assert difference.mean() < 3
     unscaled = Sharpening(working_side=10_000)  # a radius in pixels of the photo itself
-    assert np.abs(network_input(photo_of(large), unscaled).astype(int) - network_input(photo_of(small), unscaled)).mean() > (
-        2 * difference.mean()
-    )
+    assert np.abs(
+        network_input(photo_of(large), unscaled).astype(int) - network_input(photo_of(small), unscaled)
+    ).mean() > (2 * difference.mean())
 
 
 def test_what_transparency_hides_is_not_seen() -> None:

@@ -32,7 +32,9 @@ def test_agrees_with_onnx_runtime_on_the_published_file(model: str, tmp_path: Pa
     onnxruntime = pytest.importorskip("onnxruntime")
     fetch(model, keep_onnx=True)
     weights = locate(model)
-    session = onnxruntime.InferenceSession(str(Path(weights.path).with_suffix(".onnx")), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(Path(weights.path).with_suffix(".onnx")), providers=["CPUExecutionProvider"]
+    )
     network = build(model, read(weights))
     photo = official_input(np.asarray(draw_product(1, (400, 300))))
     noise = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, 320, 320)).astype(np.float32))
@@ -93,7 +95,9 @@ def test_folding_batch_norm_changes_nothing_but_the_form() -> None:
     folded = fold_batch_norm(state)
     block, x = "stage1.rebnconv3", torch.randn(2, 16, 20, 20)
     norm = torch.nn.BatchNorm2d(16).eval()
-    norm.load_state_dict({k.removeprefix(f"{block}.bn_s1."): v for k, v in state.items() if k.startswith(f"{block}.bn_s1.")})
+    norm.load_state_dict(
+        {k.removeprefix(f"{block}.bn_s1."): v for k, v in state.items() if k.startswith(f"{block}.bn_s1.")}
+    )
     convolve = torch.nn.functional.conv2d
     with torch.inference_mode():
         theirs = norm(convolve(x, state[f"{block}.conv_s1.weight"], state[f"{block}.conv_s1.bias"], padding=1))

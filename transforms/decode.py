@@ -95,7 +95,9 @@ def _unidentified(data: bytes) -> PhotoError:
         if data.startswith(beginnings) or start.startswith(beginnings):
             return PhotoError("unsupported_format", f"{name} is not read; convert it to {READ_IN_WORDS}")
     if data.startswith((b"II*\0", b"MM\0*")):
-        return PhotoError("unsupported_format", f"a TIFF of a kind that is not read; convert it to 8-bit {READ_IN_WORDS}")
+        return PhotoError(
+            "unsupported_format", f"a TIFF of a kind that is not read; convert it to 8-bit {READ_IN_WORDS}"
+        )
     if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF")):
         return PhotoError("corrupt", "begins like a picture, but its header is damaged")
     return PhotoError("not_an_image", f"the {len(data)} bytes are no {READ_IN_WORDS}")
@@ -103,7 +105,9 @@ def _unidentified(data: bytes) -> PhotoError:
 
 def _broken(error: Exception) -> PhotoError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    early = isinstance(error, EOFError) or any(word in reason.lower() for word in ("truncat", "end of file", "not enough"))
+    early = isinstance(error, EOFError) or any(
+        word in reason.lower() for word in ("truncat", "end of file", "not enough")
+    )
     return PhotoError("truncated" if early else "corrupt", f"cannot be decoded: {reason}")
 
 
@@ -141,7 +145,9 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         full = 255 if values.max(initial=0) <= 255 and image.mode == "I" else 65535
         return Image.fromarray(np.clip((values * 255 + full // 2) // full, 0, 255).astype(np.uint8))
     if image.mode == "F":
-        raise PhotoError("unsupported_format", f"floating-point pixels are not read; convert it to 8-bit {READ_IN_WORDS}")
+        raise PhotoError(
+            "unsupported_format", f"floating-point pixels are not read; convert it to 8-bit {READ_IN_WORDS}"
+        )
     return image
 
 

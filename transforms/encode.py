@@ -35,8 +35,10 @@ LONGEST_SIDE = {"jpeg": 65_500, "webp": 16_383}
 
 
 def output_format(wanted: str, source_format: str, transparent: bool) -> str:
-    """Choose the output format: `same` keeps jpeg, png and webp; what is none of these, or cannot be transparent though
-    it must, becomes png."""
+    """Choose the output format: `same` keeps jpeg, png and webp.
+
+    What is none of these, or cannot be transparent though it must, becomes png.
+    """
     chosen = source_format if wanted == "same" else wanted
     if chosen not in ENCODINGS or (transparent and not ENCODINGS[chosen].alpha):
         return "png"

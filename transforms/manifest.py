@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.naming import output_name
-from transforms.types import FatalError, Failure, ManifestRow, PhotoError
+from transforms.types import Failure, FatalError, ManifestRow, PhotoError
 
 TABLE_ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
 COMPRESSION_ENDINGS = (".gz", ".zst")
@@ -134,7 +134,9 @@ def read_manifest(file: ManifestFile) -> Iterator[ManifestRow]:
 
 
 def _image_row(uri: str, file: ManifestFile) -> ManifestRow:
-    relative = os.path.relpath(uri, file.base) if storage.scheme(uri) == "file" else uri[len(file.base.rstrip("/")) + 1 :]
+    relative = (
+        os.path.relpath(uri, file.base) if storage.scheme(uri) == "file" else uri[len(file.base.rstrip("/")) + 1 :]
+    )
     return _row({"uri": relative}, file, 0)
 
 

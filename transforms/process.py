@@ -1,7 +1,7 @@
 """ProcessPhotos: the one fused stage, from the rows of a photo to their report rows.
 
-Pixels live and die inside it. Everything after the saliency map is a pure function of (source bytes, map, policy, output
-settings), in a full run too, and the map is always taken at its stored precision.
+Pixels live and die inside it. Everything after the saliency map is a pure function of (source bytes, map, policy,
+output settings), in a full run too, and the map is always taken at its stored precision.
 """
 
 from __future__ import annotations
@@ -113,11 +113,12 @@ def render(photo: Photo, saliency: SaliencyMap, settings: OutputSettings, times:
 
 
 def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
-    """Store the map, render, write each row's picture, and only then give its report row: the row is the commit record."""
+    """Store the map, render, write each row's picture, then give its report row, the commit record."""
     photo, saliency, failure = work.photo, work.saliency, work.failure
     cutout = None
     if failure is None:
-        assert photo is not None and saliency is not None, "a photo without failure has been decoded and predicted"
+        assert photo is not None
+        assert saliency is not None
         try:
             if work.is_new_map:
                 _step(work.times, "maps", store_map, f"{config.folder}/maps", saliency)
@@ -188,7 +189,7 @@ class _Prepare(beam.DoFn):
     def __init__(self, config: ProcessConfig) -> None:
         self.config = config
 
-    def process(self, keyed: tuple[str, Iterable[ManifestRow]]) -> Iterable[Work]:  # type: ignore[override]
+    def process(self, keyed: tuple[str, Iterable[ManifestRow]]) -> Iterable[Work]:
         yield prepare(keyed[1], self.config)
 
 
@@ -196,7 +197,7 @@ class _Finish(beam.DoFn):
     def __init__(self, config: ProcessConfig) -> None:
         self.config = config
 
-    def process(self, work: Work) -> Iterable[Outcome]:  # type: ignore[override]
+    def process(self, work: Work) -> Iterable[Outcome]:
         for outcome in finish(work, self.config):
             row = outcome.row
             Metrics.counter(NAMESPACE, row.status if row.code is None else f"{row.status}_{row.code}").inc()

@@ -1,8 +1,8 @@
 """PredictSaliency: the network as a RunInference-style DoFn.
 
-Why not Beam's own RunInference: in 2.77 its torch handler pairs U²-Net's seven outputs with the wrong photos, falls back
-to the CPU in silence, loses a whole batch for one bad photo, and its resource hints would cut the fused stage in two,
-so that pixels were shuffled. The metric names are RunInference's, so its dashboards fit.
+Why not Beam's own RunInference: in 2.77 its torch handler pairs U²-Net's seven outputs with the wrong photos, falls
+back to the CPU in silence, loses a whole batch for one bad photo, and its resource hints would cut the fused stage in
+two, so that pixels were shuffled. The metric names are RunInference's, so its dashboards fit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -109,11 +109,11 @@ class _Predict(beam.DoFn):
     def start_bundle(self) -> None:
         self._waiting: list[WindowedValue] = []
 
-    def process(  # type: ignore[override]
+    def process(
         self,
         work: Work,
-        timestamp: object = beam.DoFn.TimestampParam,
-        window: object = beam.DoFn.WindowParam,
+        timestamp: Any = beam.DoFn.TimestampParam,
+        window: Any = beam.DoFn.WindowParam,
     ) -> Iterable[Work | WindowedValue]:
         if work.network_input is None:
             yield work

@@ -127,7 +127,7 @@ def list_files(folder: str) -> Iterator[str]:
 
 
 def glob(pattern: str) -> list[str]:
-    """List the files that match a pattern (`*`, `?`, `[…]`; `**` spans folders), sorted. A plain name matches itself."""
+    """List the files that match a pattern (`*`, `?`, `[…]`; `**` spans folders), sorted; a name matches itself."""
     if scheme(pattern) == "gs":
         bucket, name = _split(pattern)
         if not local_glob.has_magic(name):
@@ -177,7 +177,7 @@ def _read_local(path: str, max_bytes: int | None) -> Blob:
 
 
 def _write_local(path: str, data: bytes) -> None:
-    folder, name = os.path.split(path)
+    folder = os.path.dirname(path)
     temporary = os.path.join(folder, f".{secrets.token_hex(8)}{TEMPORARY}")
     try:
         try:
@@ -212,10 +212,8 @@ def _make_client(pid: int) -> Any:
     from google.cloud import storage
     from requests.adapters import HTTPAdapter
 
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
-        client = storage.Client.create_anonymous_client()
-    else:
-        client = storage.Client()
+    emulated = os.environ.get("STORAGE_EMULATOR_HOST")
+    client = storage.Client.create_anonymous_client() if emulated else storage.Client()
     adapter = HTTPAdapter(pool_connections=64, pool_maxsize=64)  # the default of ten is fewer than our threads
     client._http.mount("https://", adapter)
     client._http.mount("http://", adapter)
@@ -259,10 +257,11 @@ def _read_gs(uri: str, max_bytes: int | None) -> Blob:
             raise PhotoError("not_found", f"{uri}: no such object")
         if max_bytes is not None and blob.size > max_bytes:
             raise PhotoError("too_large", f"{uri}: {blob.size} bytes, the limit is {max_bytes} (--max_bytes)")
-        data = blob.download_as_bytes(timeout=TIMEOUT_S)  # of the generation that get_blob saw
+        version = str(blob.generation)  # the one that is then downloaded; the download may forget it
+        data = blob.download_as_bytes(timeout=TIMEOUT_S)
     except _gs_errors() as error:
         raise _gs_failure(uri, error) from error
-    return Blob(data, str(blob.generation))
+    return Blob(data, version)
 
 
 def _write_gs(uri: str, data: bytes, content_type: str) -> None:

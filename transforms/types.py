@@ -39,7 +39,7 @@ class PhotoError(Exception):
 
 
 class FatalError(Exception):
-    """What no other photo would survive either (a full disk, a dead device): it stops the run. One line for the user."""
+    """What no other photo would survive either (a full disk, a dead device): it stops the run. One line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class ManifestRow:
 class Photo:
     """A decoded photo: upright, sRGB.
 
-    rgb: uint8 [H, W, 3]. alpha: uint8 [H, W], or None if the photo has no transparency. format: `jpeg`, `png`, `webp`, …
+    rgb: uint8 [H, W, 3]. alpha: uint8 [H, W], or None without transparency. format: `jpeg`, `png`, …
     """
 
     rgb: NDArray[np.uint8]
@@ -89,7 +89,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class SaliencyMap:
-    """What left the network. pixels: uint8 [320, 320], raw sigmoid probability × 255, rounded. key: see maps.map_key."""
+    """What left the network. pixels: uint8 [320, 320], sigmoid probability × 255, rounded. key: maps.map_key."""
 
     pixels: NDArray[np.uint8]
     key: str

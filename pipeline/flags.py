@@ -1,0 +1,143 @@
+"""The flags: what there is to set, and what --help says of it. Imports nothing slow."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from transforms.decode import Limits
+from transforms.encode import ENCODINGS
+from transforms.upsample import INTERPOLATIONS
+from weights.published import PUBLISHED
+
+PROGRAM = "run_pipeline.sh"
+
+
+class RequestError(Exception):
+    """The request itself is wrong: one line for the user, exit code 2, nothing was touched."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise RequestError(f"{message}. See {self.prog} --help")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the settings of a run."""
+    method = parser.add_argument_group("the method")
+    method.add_argument("--model", choices=sorted(PUBLISHED), default="u2net", help="network (default: %(default)s)")
+    method.add_argument("--weights", metavar="FILE", help="your own checkpoint of that network, .pth or .safetensors")
+    method.add_argument(
+        "--policy",
+        default="0.7",
+        metavar="P",
+        help="a threshold of the saliency probability, `otsu` for one found in each map, or `soft` for a soft edge "
+        "(default: %(default)s)",
+    )
+    method.add_argument(
+        "--interpolation",
+        choices=sorted(INTERPOLATIONS),
+        default="bilinear",
+        help="how the 320x320 map is brought to the photo's size (default: %(default)s)",
+    )
+    method.add_argument(
+        "--sharpen",
+        type=int,
+        default=150,
+        metavar="PERCENT",
+        help="strength of the unsharp mask before the network; 0 is off (default: %(default)s)",
+    )
+    output = parser.add_argument_group("the pictures")
+    output.add_argument(
+        "--background", default="white", metavar="COLOUR", help="a colour, or `transparent` (default: %(default)s)"
+    )
+    output.add_argument(
+        "--format",
+        choices=["same", *sorted(ENCODINGS)],
+        default="same",
+        help="`same` keeps JPEG, PNG and WebP and makes PNG of others; JPEG is written at quality 95 4:4:4, PNG and "
+        "WebP lossless (default: %(default)s)",
+    )
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument(
+        "--runner",
+        default="local",
+        help="local, flink, dataflow or any Beam runner; Beam's own flags may follow (default: %(default)s)",
+    )
+    machine.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="auto takes a GPU if there is one; cuda without one is an error (default: %(default)s)",
+    )
+    machine.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        default="auto",
+        help="auto is bf16 for u2net where the processor has it, which costs no accuracy, else fp32 "
+        "(default: %(default)s)",
+    )
+    machine.add_argument(
+        "--batch_size",
+        type=int,
+        metavar="N",
+        help="photos that go through the network together (default: 16 on a GPU, 1 on a CPU)",
+    )
+    run = parser.add_argument_group("the run")
+    run.add_argument("--force", action="store_true", help="ignore stored saliency maps and predict every photo again")
+    run.add_argument(
+        "--max_failure_fraction",
+        type=float,
+        default=0.05,
+        metavar="F",
+        help="exit with 1 if a larger share of the rows failed (default: %(default)s)",
+    )
+    run.add_argument(
+        "--max_bytes",
+        type=int,
+        default=Limits().max_bytes,
+        metavar="N",
+        help="a larger source file is a failed row (default: %(default)s)",
+    )
+    run.add_argument(
+        "--max_pixels",
+        type=int,
+        default=Limits().max_pixels,
+        metavar="N",
+        help="a photo of more pixels is a failed row (default: %(default)s)",
+    )
+    run.add_argument("--verbose", action="store_true", help="show Beam's own log")
+
+
+def make_parser() -> Parser:
+    """Make the parser of the whole command line."""
+    parser = Parser(prog=PROGRAM, description="Put a catalog's product photos on white.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    run_parser = commands.add_parser(
+        "run",
+        help="put every photo of a manifest on white",
+        description="Put every photo of the manifests on white, and write a report with one row for each.",
+        allow_abbrev=False,
+    )
+    run_parser.add_argument(
+        "--manifest",
+        action="append",
+        required=True,
+        metavar="M",
+        help="a CSV, JSON Lines or Parquet file with a uri column, a glob of such files, a folder of images, or a glob "
+        "of images; may be given more than once",
+    )
+    run_parser.add_argument("--output", required=True, metavar="DIR", help="a folder, or gs://bucket/prefix")
+    add_settings(run_parser)
+    demo_parser = commands.add_parser(
+        "demo",
+        help="make a small sample catalog and run it (what no command at all does)",
+        description="Render the sample catalog, put it on white, and measure the masks against the true ones.",
+        allow_abbrev=False,
+    )
+    demo_parser.add_argument("--output", default="demo", metavar="DIR", help="where to (default: %(default)s)")
+    add_settings(demo_parser)
+    return parser

@@ -1,0 +1,146 @@
+"""The command line: exit codes, one line for each error, and nothing touched by a wrong request."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, draw_product, run
+
+from transforms import storage
+from transforms.types import FatalError
+
+pytestmark = pytest.mark.usefixtures("u2netp")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of two photos."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed in (1, 2):
+        draw_product(seed, (120, 100)).save(folder / f"{seed}.jpg")
+    return folder
+
+
+WRONG = [
+    (["--nonsense"], "neither whitesweep nor Beam knows this flag"),
+    (["--manifest", "none.csv"], "no such file or folder"),
+    (["--manifest", "none*.csv"], "no file matches"),
+    (["--policy", "1.5"], "--policy 1.5"),
+    (["--background", "blurple"], "--background blurple"),
+    (["--background", "transparent", "--format", "jpeg"], "JPEG cannot be transparent"),
+    (["--model", "u3net"], "invalid choice"),
+    (["--weights", "none.pth"], "no such weights file"),
+    (["--sharpen", "-1"], "--sharpen -1: must be from 0 to 1000"),
+    (["--batch_size", "0"], "--batch_size 0: must be from 1"),
+    (["--max_failure_fraction", "5"], "must be from 0 to 1"),
+    (["--max_pixels", "ten"], "invalid int value"),
+    (["--precision", "fp16", "--device", "cpu"], "only on a GPU"),
+    (["--output", "s3://bucket/x"], "expected a folder or a gs:// address"),
+    (["--output", "/dev/null/x"], "is not a folder"),
+    (["--direct_num_workers", "many"], "invalid int value"),
+    (["positional"], "neither whitesweep nor Beam knows this flag"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
+def test_a_wrong_request_is_one_line_exit_2_and_touches_nothing(
+    arguments: list[str],
+    message: str,
+    photos: Path,
+    in_folder: Callable[[], list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    base = [] if "--manifest" in arguments else ["--manifest", photos]
+    base += [] if "--output" in arguments else ["--output", "out"]
+    base += [] if "--model" in arguments else ["--model", "u2netp"]
+    assert run("run", *base, *arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert in_folder() == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_without_cuda_stops_before_the_first_photo(
+    photos: Path, in_folder: Callable[[], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run", "--manifest", photos, "--output", "out", "--model", "u2netp", "--device", "cuda") == 2
+    assert "--device cuda: no usable CUDA device" in capsys.readouterr().err
+    assert in_folder() == []
+
+
+def test_altered_weights_stop_before_the_first_photo(
+    photos: Path, in_folder: Callable[[], list[str]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.pth"
+    broken.write_bytes(b"\x80\x02 nothing")
+    assert run("run", "--manifest", photos, "--output", "out", "--model", "u2netp", "--weights", broken) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert in_folder() == []
+
+
+def test_output_inside_the_photos_folder_is_refused(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run", "--manifest", photos, "--output", photos / "out", "--model", "u2netp") == 2
+    assert "lies inside the photos' own folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_output_is_refused(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert run("run", "--manifest", photos, "--output", locked / "out", "--model", "u2netp") == 2
+    assert "no permission to write" in capsys.readouterr().err
+
+
+def test_no_command_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    for arguments in (["--help"], ["run", "--help"], ["demo", "--help"]):
+        with pytest.raises(SystemExit) as stopped:
+            run(*arguments)
+        assert stopped.value.code == 0
+        assert "usage: run_pipeline.sh" in capsys.readouterr().out
+
+
+def test_more_failures_than_allowed_is_exit_1(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "3.jpg").write_bytes(b"no picture")
+    arguments = ("run", "--manifest", photos, "--output", tmp_path / "out", "--model", "u2netp")
+    assert run(*arguments) == 1
+    assert "1 of 3 rows failed, more than 5.00% allowed" in capsys.readouterr().err
+    assert run(*arguments, "--max_failure_fraction", "0.34") == 0
+
+
+def test_a_full_disk_stops_the_run_with_one_reason(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = storage.write
+
+    def full(uri: str, data: bytes, content_type: str = "") -> None:
+        if "/images/" in uri:
+            raise FatalError(f"{uri}: cannot write, {os.strerror(errno.ENOSPC).lower()}")
+        write(uri, data, content_type)
+
+    monkeypatch.setattr(storage, "write", full)
+    assert run("run", "--manifest", photos, "--output", tmp_path / "out", "--model", "u2netp") == 1
+    printed = capsys.readouterr().err
+    assert "the run stopped" in printed
+    assert "no space left on device" in printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "out" / "report" / "latest.json").exists()
+
+
+def test_nothing_but_the_summary_and_the_errors_is_printed(photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "run", "--manifest", str(photos), "--output", str(tmp_path / "out")]
+    found = subprocess.run([*command, "--model", "u2netp"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0
+    assert found.stderr == ""
+    assert found.stdout.startswith("2 rows in")

@@ -1,0 +1,89 @@
+"""The graph: how many stages it fuses to, and that no pixel crosses from one to another."""
+
+from __future__ import annotations
+
+import apache_beam as beam
+import pytest
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+
+from model.engine import EngineConfig
+from pipeline.graph import build_run
+from transforms.manifest import ManifestFile
+from transforms.maps import MapSettings
+from transforms.process import ProcessConfig, ProcessPhotos
+from transforms.report import RunInfo
+from transforms.sharpen import Sharpening
+from weights.files import WeightsFile
+
+CONFIG = ProcessConfig(
+    "/out",
+    MapSettings("u2netp", "0" * 64, "fp32", Sharpening()),
+    EngineConfig(WeightsFile("u2netp", "/weights", "0" * 64), "cpu", "fp32"),
+)
+PHOTO_STEPS = {"ProcessPhotos/Prepare", "ProcessPhotos/PredictSaliency/PredictBatch", "ProcessPhotos/Finish"}
+
+
+def fused_stages(root: beam.Pipeline) -> list[set[str]]:
+    """Fuse a graph as the local runner does; give the names of the transforms in each stage."""
+    _, stages = FnApiRunner().create_stages(root.to_runner_api())
+    return [{transform.unique_name for transform in stage.transforms} for stage in stages]
+
+
+def stages_of_a_photo(stages: list[set[str]]) -> list[set[str]]:
+    return [stage for stage in stages if stage & PHOTO_STEPS]
+
+
+def run_graph() -> beam.Pipeline:
+    root = beam.Pipeline(runner="FnApiRunner")
+    build_run(root, [ManifestFile("/m.csv", "csv", "/")], CONFIG, RunInfo("r", "/out", 0, {}, {}))
+    return root
+
+
+def test_a_photo_lives_and_dies_in_one_stage() -> None:
+    stages = fused_stages(run_graph())
+    assert len(stages) == 7
+    (stage,) = stages_of_a_photo(stages)
+    assert stage >= PHOTO_STEPS
+    # What enters is rows by uri, what leaves is rows by shard: the two group-bys are the stage's only borders.
+    borders = {name for name in stage if name.endswith(("/Read", "/Write"))}
+    assert borders == {"ProcessPhotos/GroupByPhoto/Read", "WriteReport/GroupByShard/Write"}
+
+
+def test_only_steps_inside_that_stage_handle_pixels() -> None:
+    producers = {"ProcessPhotos/Prepare", "ProcessPhotos/PredictSaliency/PredictBatch"}  # the two that give a Work
+    components = run_graph().to_runner_api().components
+    pixels = {
+        output
+        for transform in components.transforms.values()
+        if transform.unique_name in producers
+        for output in transform.outputs.values()
+    }
+    consumers = {
+        transform.unique_name
+        for transform in components.transforms.values()
+        if set(transform.inputs.values()) & pixels and not transform.subtransforms
+    }
+    assert consumers <= PHOTO_STEPS
+
+
+def test_a_hint_on_the_whole_keeps_the_stage_whole_and_one_inside_would_split_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def graph(hint_inside: bool) -> beam.Pipeline:
+        root = beam.Pipeline(runner="FnApiRunner")
+        process = ProcessPhotos(CONFIG)
+        if hint_inside:
+            from transforms import process as module
+
+            plain = module.PredictSaliency
+            with monkeypatch.context() as patch:
+                patch.setattr(
+                    module, "PredictSaliency", lambda config: plain(config).with_resource_hints(min_ram="8GB")
+                )
+                _ = root | beam.Create([]) | "ProcessPhotos" >> process
+        else:
+            _ = root | beam.Create([]) | "ProcessPhotos" >> process.with_resource_hints(min_ram="8GB")
+        return root
+
+    assert len(stages_of_a_photo(fused_stages(graph(hint_inside=False)))) == 1
+    assert len(stages_of_a_photo(fused_stages(graph(hint_inside=True)))) == 3

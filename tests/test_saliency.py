@@ -1,0 +1,147 @@
+"""PredictSaliency: batches, culprits, windows, one model a process, RunInference's metrics."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.window import FixedWindows, TimestampedValue
+
+from model.engine import DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
+from transforms import saliency
+from transforms.saliency import PredictSaliency, predict_each, the_engine
+from transforms.types import Failure, FatalError, ManifestRow, PhotoError
+from transforms.work import Work
+
+
+class Fussy:
+    """Stands in for an engine that cannot be had here: one that fails on some pictures (a GPU out of memory)."""
+
+    batch_size = 4
+    size_bytes = 0
+
+    def __init__(self, error: Exception, fits: int = 8) -> None:
+        self.error, self.fits, self.calls = error, fits, 0
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        if len(images) > self.fits or (images[:, 0, 0, 0] == 13).any():
+            raise self.error
+        return images[:, :, :, 0]
+
+
+def pictures(*levels: int) -> list[np.ndarray]:
+    return [np.full((4, 4, 3), level, np.uint8) for level in levels]
+
+
+def test_a_failing_batch_is_split_until_the_culprit_stands_alone() -> None:
+    engine = Fussy(ValueError("poison"))
+    results = predict_each(engine, pictures(1, 2, 13, 4, 5, 6, 7))
+    assert [int(r[0, 0]) if isinstance(r, np.ndarray) else r.code for r in results] == [
+        1,
+        2,
+        "inference_failed",
+        4,
+        5,
+        6,
+        7,
+    ]
+    assert engine.calls <= 7
+
+
+def test_a_batch_that_does_not_fit_is_halved() -> None:
+    engine = Fussy(OutOfMemoryError("no memory"), fits=2)
+    assert [int(r[0, 0]) for r in predict_each(engine, pictures(*range(8))) if isinstance(r, np.ndarray)] == list(
+        range(8)
+    )
+    alone = predict_each(Fussy(OutOfMemoryError("no memory"), fits=0), pictures(1))
+    assert isinstance(alone[0], PhotoError)
+    assert alone[0].code == "out_of_memory"
+
+
+def test_a_dead_device_stops_the_run() -> None:
+    with pytest.raises(FatalError, match="the GPU failed: illegal access"):
+        predict_each(Fussy(DeviceFaultError("illegal access")), pictures(13, 1))
+
+
+def works(count: int) -> list[Work]:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 320, 320, 3), np.uint8)
+    return [Work((ManifestRow(str(n), "u", "s"),), map_key=str(n), network_input=images[n]) for n in range(count)]
+
+
+def describe(work: Work, window: Any = beam.DoFn.WindowParam) -> tuple[str, int, bool]:
+    found = work.saliency is not None and work.saliency.key == work.rows[0].id and work.network_input is None
+    return work.rows[0].id, int(window.start), found or work.failure is not None
+
+
+def test_photos_keep_their_windows_and_those_without_input_pass(u2netp: Any) -> None:
+    elements = works(5)
+    failed = Work((ManifestRow("failed", "u", "s"),), failure=Failure("read", "not_found", "gone"))
+    with TestPipeline(runner="FnApiRunner") as root:
+        found = (
+            root
+            | beam.Create([*elements, failed], reshuffle=False)
+            | beam.Map(lambda work: TimestampedValue(work, 10 * int(work.rows[0].id) if work.failure is None else 0))
+            | beam.WindowInto(FixedWindows(20))
+            | PredictSaliency(EngineConfig(u2netp, "cpu", "fp32", batch_size=3))
+            | beam.Map(describe)
+        )
+        expected = [(str(n), n // 2 * 20, True) for n in range(5)]
+        assert_that(found, equal_to([*expected, ("failed", 0, True)]), reify_windows=False)
+
+
+def test_counts_as_run_inference_does(u2netp: Any) -> None:
+    saliency._load.cache_clear()
+    root = beam.Pipeline(runner="FnApiRunner")
+    _ = (
+        root
+        | beam.Create(works(5), reshuffle=False)
+        | PredictSaliency(EngineConfig(u2netp, "cpu", "fp32", batch_size=3))
+    )
+    result = root.run()
+    result.wait_until_finish()
+    found = result.metrics().query()
+    counters = {m.key.metric.name: m.committed for m in found["counters"]}
+    distributions = {m.key.metric.name: m.committed for m in found["distributions"]}
+    assert counters["num_inferences"] == 5
+    assert distributions["inference_request_batch_size"].max == 3
+    assert distributions["inference_request_batch_size"].sum == 5
+    assert distributions["inference_batch_latency_micro_secs"].count == 2
+    assert distributions["load_model_latency_milli_secs"].count == 1
+    assert distributions["model_byte_size"].sum > 4_000_000
+
+
+def test_one_model_a_process(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    saliency._load.cache_clear()
+    loads = []
+
+    class Counted(Engine):
+        def __init__(self, config: EngineConfig) -> None:
+            loads.append(1)
+            super().__init__(config)
+
+    monkeypatch.setattr(saliency, "Engine", Counted)
+    engines: list[object] = []
+    threads = [
+        threading.Thread(target=lambda: engines.append(the_engine(EngineConfig(u2netp, "cpu", "fp32"))))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loads == [1]
+    assert len({id(engine) for engine in engines}) == 1
+
+
+def test_altered_weights_stop_the_run_with_one_line(u2netp: Any) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(FatalError, match="sha256"):
+        the_engine(EngineConfig(replace(u2netp, sha256="0" * 64), "cpu", "fp32"))
