@@ -1,10 +1,14 @@
 """`python -m pipeline`: what run_pipeline.sh hands over to."""
 
 import logging
+import os
 import sys
 
 if __name__ == "__main__":
     logging.getLogger().setLevel(logging.CRITICAL)  # Beam warns of what it could not import while it is imported
     from pipeline.cli import main
 
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # after a run that stopped, Beam's worker threads would go on to the end of their bundles

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from typing import Any
 
 import apache_beam as beam
@@ -27,10 +30,18 @@ def execute(request: RunRequest) -> dict[str, Any]:
     root = beam.Pipeline(options=options)
     build_run(root, request.manifests, request.config, request.info)
     try:
-        root.run().wait_until_finish()
+        with quiet(request.verbose):
+            root.run().wait_until_finish()
     except Exception as error:
         raise RunError(_reason(error)) from error
     return read_run(request.info.folder, request.info.run_id)
+
+
+@contextmanager
+def quiet(verbose: bool) -> Iterator[None]:
+    """Swallow what Beam's workers print of an exception before they hand it on; the user gets one line of it."""
+    with nullcontext() if verbose else redirect_stderr(io.StringIO()):
+        yield
 
 
 def _reason(error: Exception) -> str:

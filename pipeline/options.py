@@ -38,6 +38,7 @@ class RunRequest:
     max_failure_fraction: float
     beam_arguments: list[str]
     local: bool
+    verbose: bool
 
 
 def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
@@ -81,7 +82,7 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
     now = time.time()
     run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
     info = RunInfo(run_id, output, now, settings, versions())
-    return RunRequest(manifests, config, info, flags.max_failure_fraction, beam_arguments, local)
+    return RunRequest(manifests, config, info, flags.max_failure_fraction, beam_arguments, local, flags.verbose)
 
 
 def versions() -> dict[str, str]:

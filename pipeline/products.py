@@ -174,6 +174,15 @@ def vase() -> Product:
     return (Part(body, Material(glaze, roughness=0.1, relief=rough(0.0012, 3))),)
 
 
+# Where the sole's outline is: circles at x, z with their radii.
+SOLE = (
+    (-0.74, 0, 0.24),
+    (-0.45, 0.01, 0.23),
+    (-0.1, 0.03, 0.22),
+    (0.25, 0.05, 0.26),
+    (0.58, 0.03, 0.26),
+    (0.78, 0, 0.2),
+)
 LACES = ((-0.14, 0.70), (-0.03, 0.68), (0.08, 0.655), (0.19, 0.63))
 
 
@@ -183,7 +192,7 @@ def sneaker() -> Product:
     def slab(low: float, high: float, grow: float) -> Shape:
         outline = blend(0.3, *(
             move(cylinder(r + grow, 1.0), x, 0, z)
-            for x, z, r in ((-0.74, 0, 0.24), (-0.45, 0.01, 0.23), (-0.1, 0.03, 0.22), (0.25, 0.05, 0.26), (0.58, 0.03, 0.26), (0.78, 0.0, 0.2))
+            for x, z, r in SOLE
         ))  # fmt: skip
         layer = prism(outline, (high - low) / 2, 0.025)
         # The toe curls up a little.
@@ -281,8 +290,10 @@ def books() -> Product:
     y = 0.0
     pages = Material(lambda p: column(rgb("#e6dcc4")) * (1 - 0.16 * (np.sin(p[1] * 420) > 0.2)), roughness=0.9)
     for x, z, thick, angle, code, title, ink in (
-        (0.78, 0.55, 0.13, 4, "#2f4a63", "SMALL ISLANDS", "#d8c48a"), (0.72, 0.5, 0.10, -7, "#a34434", "Bread & Salt", "#f0e4d0"),
-        (0.66, 0.48, 0.085, 12, "#d7c9a8", "notes on colour", "#3a3a38"), (0.56, 0.4, 0.12, -3, "#3d5a46", "THE LONG RIVER", "#e0cf9a"),
+        (0.78, 0.55, 0.13, 4, "#2f4a63", "SMALL ISLANDS", "#d8c48a"),
+        (0.72, 0.5, 0.10, -7, "#a34434", "Bread & Salt", "#f0e4d0"),
+        (0.66, 0.48, 0.085, 12, "#d7c9a8", "notes on colour", "#3a3a38"),
+        (0.56, 0.4, 0.12, -3, "#3d5a46", "THE LONG RIVER", "#e0cf9a"),
     ):  # fmt: skip
         title_paint = label((title, 44), ink=ink, paper=code, centre=0.0, half=thick * 4, wide=x * 0.9, frame=False)
 
@@ -657,7 +668,8 @@ def cushion() -> Product:
 def duck() -> Product:
     """A rubber duck."""
     body = blend(
-        0.16, move(ellipsoid(0.66, 0.42, 0.48), y=0.42), move(ellipsoid(0.22, 0.2, 0.2), -0.62, 0.66), move(sphere(0.38), 0.3, 1.08),
+        0.16, move(ellipsoid(0.66, 0.42, 0.48), y=0.42), move(ellipsoid(0.22, 0.2, 0.2), -0.62, 0.66),
+        move(sphere(0.38), 0.3, 1.08),
         mirrored(move(ellipsoid(0.36, 0.22, 0.1), -0.1, 0.5, 0.44), axis=2),
     )  # fmt: skip
     beak = move(
@@ -710,7 +722,8 @@ def handbag() -> Product:
     flap = meet(lambda p: body(p) - 0.012, move(box(0.8, 0.3, 0.5, 0.1), y=0.86, z=0.2))
     rings = mirrored(move(turn(torus(0.06, 0.014), "x", 90), 0.36, 0.87, 0.20))
     return (
-        Part(body, leather("#9a5a34")), Part(flap, leather("#84482a")), Part(handles, leather("#6b3a20")), Part(rings, BRASS),
+        Part(body, leather("#9a5a34")), Part(flap, leather("#84482a")), Part(handles, leather("#6b3a20")),
+        Part(rings, BRASS),
         Part(move(box(0.09, 0.06, 0.03, 0.012), y=0.6, z=0.275), BRASS),
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ In front: the product, marched ray by ray. Shadows, occlusion and mirror images 
 grid is enough for them; edges of the product get extra rays. After https://iquilezles.org/articles/raymarchingdf/.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -57,7 +58,7 @@ class Rig:
 
 @dataclass(frozen=True, slots=True)
 class Backdrop:
-    """What stands behind: a floor that ends at a wall. Paints get room coordinates, [x, z, pixel size] and [x, y, ...]."""
+    """What stands behind: a floor that ends at a wall; paints get [x, z, pixel size] there and [x, y, pixel size] here."""
 
     floor: Paint
     wall: Paint
@@ -405,7 +406,7 @@ class Studio:
         return light, there
 
     def floor_effects(self, x: Array, y: Array) -> Array:
-        """Return [6, N] for pixel positions: key light seen, openness, and the mirror image of the product with its share."""
+        """Return [6, N] for pixel positions: key light seen, openness, the product's mirror image (RGB), its share."""
         out = np.zeros((6, x.size))
         out[:2] = 1
         ray = self.to_product(self.camera.rays(x, y))
@@ -430,30 +431,28 @@ class Studio:
 
     def behind(self) -> Array:
         """Return the light of floor and wall, [3, height, width], in and out of focus."""
-        camera, back, rig = self.camera, self.backdrop, self.rig
+        camera, back = self.camera, self.backdrop
         w, h = camera.width, camera.height
         coarse = 2 if w * h < 900_000 else 3
         cw, ch = -(-w // coarse), -(-h // coarse)
         gy, gx = np.mgrid[0:ch, 0:cw]
-        effects = self.floor_effects((gx.ravel() + 0.5) * (w / cw), (gy.ravel() + 0.5) * (h / ch)).reshape(6, ch, cw)
+        coarse_effects = self.floor_effects((gx.ravel() + 0.5) * (w / cw), (gy.ravel() + 0.5) * (h / ch))
+        planes = coarse_effects.reshape(6, ch, cw)
         if back.mirror:
-            effects[2:] = ndimage.gaussian_filter(effects[2:], (0, 1.0, 0.7), truncate=3)
-            effects[2:5] *= effects[5]
-        effects = np.stack([resized(e, w, h) for e in effects]).reshape(6, -1)
+            planes[2:] = ndimage.gaussian_filter(planes[2:], (0, 1.0, 0.7), truncate=3)
+            planes[2:5] *= planes[5]
+        effects = np.stack([resized(plane, w, h).ravel() for plane in planes])
 
-        light, depth = np.empty((3, h * w)), np.empty(h * w)
+        seen, distance = np.empty((3, h * w)), np.empty(h * w)
         for s in blocks(h * w, 4 * BLOCK):
             index = np.arange(s.start, s.stop)
             ray = camera.rays(index % w + 0.5, index // w + 0.5)
-            light[:, s], depth[s] = self.room(ray, effects[:, s])
-        light, depth = light.reshape(3, h, w), depth.reshape(h, w)
+            seen[:, s], distance[s] = self.room(ray, effects[:, s])
+        light, depth = seen.reshape(3, h, w), distance.reshape(h, w)
         if back.sweep or not self.shot.aperture:
             return light  # nothing on plain paper would show a blur
-        focus = float(
-            length(
-                *(camera.place[i] - self.to_room(self.solid.cloud.mean(axis=1, keepdims=True))[i] for i in range(3))
-            )[0]
-        )
+        between = camera.place - self.to_room(self.solid.cloud.mean(axis=1, keepdims=True))
+        focus = float(length(*between)[0])
         # Circle of confusion as the standard deviation of a Gaussian, in pixels; the product's own depth is sharp.
         sigma = self.shot.aperture * h * np.maximum(np.abs(1 - focus / depth) - 0.06, 0)
         return defocused(light, np.minimum(sigma, 0.03 * h))
@@ -534,7 +533,6 @@ def blurred(light: Array, sigma: float) -> Array:
 
 def defocused(light: Array, sigma: Array) -> Array:
     """Blur [3, h, w] by a Gaussian whose width [h, w] varies: levels of blur, mixed between neighbours."""
-    h, w = sigma.shape
     levels = [light]
     widths = [0.0]
     while widths[-1] < sigma.max():
@@ -565,11 +563,11 @@ def product_layer(studio: Studio, extra: int = 5) -> tuple[Array, Array]:
         step[far] |= change
     at = np.flatnonzero(step.ravel())
     total, count = light.reshape(3, -1)[:, at], coverage.ravel()[at]
+    x, y = (at % w).astype(np.float64) + 0.5, (at // w).astype(np.float64) + 0.5
     for i in range(extra):
         # A sunflower of sub-pixel positions; the centre was the first ray.
-        radius, angle = 0.62 * np.sqrt((i + 0.7) / extra), 2.399963 * i
-        x = at % w + 0.5 + float(radius * np.cos(angle))
-        more, hit = studio.product(x, at // w + 0.5 + float(radius * np.sin(angle)))
+        radius, angle = 0.62 * math.sqrt((i + 0.7) / extra), 2.399963 * i
+        more, hit = studio.product(x + radius * math.cos(angle), y + radius * math.sin(angle))
         total, count = total + more, count + hit
     light.reshape(3, -1)[:, at] = total / (extra + 1)
     coverage.ravel()[at] = count / (extra + 1)

@@ -1,4 +1,4 @@
-"""What the sample catalog shows: thirty products, each in its scene, size and file format."""
+"""What the sample catalog shows: thirty products and one empty backdrop, each with its scene, size and file format."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -54,10 +54,12 @@ OAK = planks("#b39470", "#7f5a38")
 WALNUT = planks("#80583a", "#452a18", width=0.8, gap=0.004)
 PALE = planks("#d3c1a3", "#aa9069", width=0.5)
 BOARDS = planks("#a87e55", "#6b4527", width=0.34)
+STONE, SLATE = marble("#dad7d1", "#78746f"), marble("#3a3d40", "#9a9a98")
 LIVING = hung(plain("#b9b2a3"), LIVING_ROOM)
 COOKING = hung(plain("#b7b4a4"), KITCHEN)
 NIGHT = hung(plain("#2b2522"), EVENING)
 FLAT_WALL = hung(plain("#c2c4bd"), FLAT)
+BATHROOM = hung(plain("#8fa39a"), KITCHEN[:4])
 GREEN_WALL = hung(plain("#5f7468"), FLAT)
 
 
@@ -77,7 +79,7 @@ def catalog() -> tuple[Scene, ...]:
         Scene("ring-sapphire", "jewellery", "gold", (700, 700), "png", Shot(
             p.ring(), sweep("#2a2c31", "#3a3e46", mirror=2.2), RIGHT, -30, 14, fill=0.7, exposure=1.15)),
         Scene("lamp-petrol", "lighting", "petrol", (750, 1000), "jpg", Shot(
-            p.lamp(), table(OAK, GREEN_WALL, "#8a6a44", mirror=0.4, edge=0.9), DUSK, 0, 8, fill=0.82, exposure=0.95), "rotated"),
+            p.lamp(), table(OAK, GREEN_WALL, "#8a6a44", mirror=0.4, edge=0.9), DUSK, 0, 8, fill=0.82), "rotated"),
         Scene("fruit-bowl", "kitchen", "white", (1080, 720), "jpg", Shot(
             p.fruit_bowl(), table(linen("#c9c2b2"), COOKING, "#b8b0a0"), WINDOW, 0, 20, fill=0.66, aperture=0.03)),
         Scene("vase-drip", "decoration", "blue", (700, 1000), "webp", Shot(
@@ -85,11 +87,11 @@ def catalog() -> tuple[Scene, ...]:
         Scene("sneaker-navy", "shoes", "navy", (1000, 800), "jpg", Shot(
             p.sneaker(), sweep("#d8d8d8"), TOP, -24, 12, fill=0.82), "white"),
         Scene("chair-beech", "furniture", "beech", (880, 1100), "jpg", Shot(
-            p.chair(), room(BOARDS, FLAT_WALL, "#8a6038", depth=2.0), WINDOW, -32, 14, view=32, fill=0.72, aperture=0.008)),
+            p.chair(), room(BOARDS, FLAT_WALL, "#8a6038", depth=2), WINDOW, -32, 14, view=32, aperture=0.008)),
         Scene("stool-leather", "furniture", "cognac", (640, 800), "jpg", Shot(
             p.stool(), room(concrete("#9b9892"), plain("#7f8f94"), "#9b9892", depth=1.6), LEFT, 15, 15, fill=0.78)),
         Scene("pan-iron", "kitchen", "black", (900, 600), "png", Shot(
-            p.pan(), table(marble("#d9d6d0", "#6f6c68"), COOKING, "#cfccc6", mirror=0.6, edge=2.4), LEFT, 28, 32, fill=0.78)),
+            p.pan(), table(STONE, COOKING, "#cfccc6", mirror=0.6, edge=2.4), LEFT, 28, 32, fill=0.78)),
         Scene("books-four", "books", "multicolour", (900, 700), "jpg", Shot(
             p.books(), table(WALNUT, LIVING, "#5a3a24", mirror=0.4), WINDOW, -20, 17, fill=0.68, aperture=0.03)),
         Scene("headphones-brown", "audio", "brown", (2000, 1500), "jpg", Shot(
@@ -97,7 +99,7 @@ def catalog() -> tuple[Scene, ...]:
         Scene("teapot-sage", "kitchen", "green", (1000, 750), "webp", Shot(
             p.teapot(), table(linen("#b9a58c", 0.03), LIVING, "#a8947a"), RIGHT, -14, 17, fill=0.7, aperture=0.03)),
         Scene("watch-classic", "jewellery", "brown", (800, 800), "jpg", Shot(
-            p.watch(), table(marble("#3a3d40", "#9a9a98"), NIGHT, "#3a3d40", mirror=1.2), RIGHT, -34, 16, fill=0.72, exposure=1.1)),
+            p.watch(), table(SLATE, NIGHT, "#3a3d40", mirror=1.2), RIGHT, -34, 16, fill=0.72, exposure=1.1)),
         Scene("bracelet-beads", "jewellery", "multicolour", (800, 600), "jpg", Shot(
             p.bracelet(), table(linen("#dcd6ca", 0.026), plain("#cfc8bc"), "#d0c8ba", edge=4), TOP, 0, 38, fill=0.74)),
         Scene("cactus-pot", "plants", "green", (300, 300), "jpg", Shot(
@@ -105,11 +107,11 @@ def catalog() -> tuple[Scene, ...]:
         Scene("perfume-rose", "beauty", "rose", (800, 1000), "jpg", Shot(
             p.perfume(), sweep("#d9b9ad", "#e4cbc0", mirror=1.4), BACK, -22, 12, fill=0.66)),
         Scene("candle-cedar", "decoration", "amber", (750, 750), "jpg", Shot(
-            p.candle(), table(WALNUT, NIGHT, "#4a3020", mirror=0.8), DUSK, 5, 15, fill=0.62, aperture=0.035, exposure=1.15)),
+            p.candle(), table(WALNUT, NIGHT, "#4a3020", mirror=0.8), DUSK, 5, 15, fill=0.62, aperture=0.035)),
         Scene("soap-olive", "beauty", "green", (600, 800), "png", Shot(
-            p.dispenser(), table(marble("#dedbd5", "#8a8580"), hung(plain("#8fa39a"), KITCHEN[:4]), "#d5d2cc", mirror=0.8), WINDOW, -6, 12, fill=0.76)),
+            p.dispenser(), table(STONE, BATHROOM, "#d5d2cc", mirror=0.8), WINDOW, -6, 12, fill=0.76)),
         Scene("toy-car", "toys", "red", (1100, 750), "jpg", Shot(
-            p.toy_car(), table(PALE, LIVING, "#b89f7c", mirror=0.4), HARD, -32, 18, fill=0.7, aperture=0.028, exposure=0.85)),
+            p.toy_car(), table(PALE, LIVING, "#b89f7c", mirror=0.4), HARD, -32, 18, exposure=0.85)),
         Scene("camera-halden", "electronics", "silver", (1200, 900), "jpg", Shot(
             p.camera(), table(OAK, LIVING, "#8a6a44", mirror=0.5), LEFT, -24, 16, fill=0.7, aperture=0.03)),
         Scene("radio-walnut", "audio", "walnut", (960, 720), "jpg", Shot(
@@ -125,6 +127,6 @@ def catalog() -> tuple[Scene, ...]:
         Scene("handbag-cognac", "bags", "cognac", (900, 900), "webp", Shot(
             p.handbag(), sweep("#c9b79f", "#d6c8b4"), LEFT, -28, 12, fill=0.7)),
         Scene("paprika-tin", "food", "red", (720, 960), "jpg", Shot(
-            p.spice_tin(), table(OAK, COOKING, "#8a6a44", mirror=0.3), WINDOW, -26, 12, fill=0.72, aperture=0.03), "truncated"),
+            p.spice_tin(), table(OAK, COOKING, "#8a6a44", mirror=0.3), WINDOW, -26, 12, aperture=0.03), "truncated"),
         Scene("backdrop-empty", "kitchen", "none", (800, 600), "jpg", None, "blank"),
     )  # fmt: skip

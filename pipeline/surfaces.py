@@ -315,7 +315,9 @@ FLAT: tuple[Thing, ...] = (
 
 def sweep(code: str, wall: str | None = None, mirror: float = 0.0) -> Backdrop:
     """Seamless studio paper."""
-    return Backdrop(plain(code, 0), plain(wall or code, 0), depth=2.6, edge=2.6, sweep=1.6, mirror=mirror, bounce=rgb(code))
+    return Backdrop(
+        plain(code, 0), plain(wall or code, 0), depth=2.6, edge=2.6, sweep=1.6, mirror=mirror, bounce=rgb(code)
+    )
 
 
 def table(top: Paint, wall: Paint, bounce: str, mirror: float = 0.0, edge: float = 1.7) -> Backdrop:
