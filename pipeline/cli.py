@@ -22,8 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; give its exit code."""
     try:
         flags, others = make_parser().parse_known_args(list(arguments))
-        logging.basicConfig(stream=sys.stderr)
-        logging.getLogger().setLevel(logging.INFO if flags.verbose else logging.CRITICAL)
+        _set_up_logging(flags.verbose)
         if flags.command == "demo":
             from pipeline.demo import demo
 
@@ -38,6 +37,19 @@ def main(arguments: Sequence[str]) -> int:
         print("whitesweep: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         sys.stderr.flush()
         os._exit(130)  # Beam's worker threads would go on to the end of their bundles
+
+
+def _set_up_logging(verbose: bool) -> None:
+    """Show our own signs of life, and Beam's log only if asked."""
+    logging.basicConfig(stream=sys.stderr)
+    logging.getLogger().setLevel(logging.INFO if verbose else logging.CRITICAL)
+    ours = logging.getLogger("whitesweep")
+    ours.setLevel(logging.INFO)
+    if not ours.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("whitesweep: %(message)s"))
+        ours.addHandler(handler)
+        ours.propagate = False
 
 
 def run(request: RunRequest) -> int:

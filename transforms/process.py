@@ -19,6 +19,7 @@ from transforms import storage
 from transforms.composite import WHITE, Background, combine_alpha, composite
 from transforms.decode import Limits, decode
 from transforms.encode import ENCODINGS, encode, output_format
+from transforms.heartbeat import HEARTBEAT
 from transforms.manifest import photo_key
 from transforms.maps import MapSettings, load_map, map_key, store_map
 from transforms.naming import output_name
@@ -200,6 +201,7 @@ class _Finish(beam.DoFn):
     def process(self, work: Work) -> Iterable[Outcome]:
         for outcome in finish(work, self.config):
             row = outcome.row
+            HEARTBEAT.row(row.status == "failed")
             Metrics.counter(NAMESPACE, row.status if row.code is None else f"{row.status}_{row.code}").inc()
             for step, seconds in outcome.seconds.items():
                 Metrics.counter(NAMESPACE, f"{step}_msec").inc(int(seconds * 1000))
