@@ -11,6 +11,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipeline.flags import RequestError
 from pipeline.graph import build_run
 from pipeline.options import RunRequest
 from transforms.report import read_run
@@ -24,10 +25,13 @@ def execute(request: RunRequest) -> dict[str, Any]:
     """Run to the end; give the run.json of the committed run.
 
     Raises:
+        RequestError: the runner lacks a flag.
         RunError: something that no photo would survive (a full disk, a failing device, an altered weights file).
     """
-    options = PipelineOptions(request.beam_arguments)
-    root = beam.Pipeline(options=options)
+    try:
+        root = beam.Pipeline(options=PipelineOptions(request.beam_arguments))
+    except ValueError as error:  # what the runner itself finds missing, one line each
+        raise RequestError("; ".join(line.strip(" .") for line in str(error).splitlines() if line.strip())) from error
     build_run(root, request.manifests, request.config, request.info)
     try:
         with quiet(request.verbose):

@@ -64,6 +64,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("the machine")
     machine.add_argument(
         "--runner",
+        metavar="NAME",
         default="local",
         help="local, flink, dataflow or any Beam runner; Beam's own flags may follow (default: %(default)s)",
     )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from apache_beam.runners.runner import create_runner
+
 from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, load_network
 from pipeline import runners
 from pipeline.flags import RequestError
@@ -109,9 +111,10 @@ def _check_numbers(flags: argparse.Namespace) -> None:
 def _check_beam(runner: str, others: Sequence[str]) -> list[str]:
     arguments = runners.beam_arguments(runner, others)
     try:
+        create_runner(runners.runner_name(runner))
         unknown = runners.unknown_flags(arguments)
     except ValueError as error:
-        raise RequestError(str(error)) from error
+        raise RequestError(str(error).splitlines()[0]) from error
     if unknown:
         raise RequestError(f"{unknown[0]}: neither whitesweep nor Beam knows this flag. See --help")
     return arguments

@@ -373,16 +373,16 @@ def watch() -> Product:
 
 def bracelet() -> Product:
     """A string of beads, lying."""
-    beads = around(move(sphere(0.115), 0.8, 0.115), 22)
+    beads = around(move(sphere(0.115), 0.8, 0.115), 21)
 
     def stone(p: Array) -> Array:
-        which = np.round(np.arctan2(p[2], p[0]) / (2 * np.pi) * 22) % 3
+        which = np.round(np.arctan2(p[2], p[0]) / (2 * np.pi) * 21) % 3
         colour = np.where(
             which == 0, column(rgb("#23556a")), np.where(which == 1, column(rgb("#c9b48a")), column(rgb("#7a3328")))
         )
         return colour * (1 + 0.22 * noise(p[0] * 6, p[1] * 6, p[2] * 6))
 
-    spacers = around(move(turn(cylinder(0.05, 0.012), "x", 90), 0.8, 0.115), 22, first=360 / 44)
+    spacers = around(move(turn(cylinder(0.05, 0.012), "x", 90), 0.8, 0.115), 21, first=360 / 42)
     return Part(beads, Material(stone, roughness=0.12)), Part(spacers, GOLD)
 
 
@@ -541,11 +541,11 @@ def camera() -> Product:
         90,
     )
     knurled = around(move(box(0.01, 0.05, 0.012, 0.003), 0.335, 0.44), 60)
-    name = label(("HALDEN", 120), ink="#2a2a2a", paper="#c9ccd0", centre=1.0, half=0.19, wide=0.19, frame=False)
+    name = label(("HALDEN", 120), ink="#2a2a2a", paper="#c9ccd0", centre=1.02, half=0.17, wide=0.19, frame=False)
 
     def skin(p: Array) -> Array:
         return np.where(
-            (np.abs(p[1] - 1.0) < 0.06) & (p[2] > 0.15) & (np.abs(p[0]) < 0.18), name(p), column(rgb("#c9ccd0"))
+            (np.abs(p[1] - 1.02) < 0.06) & (p[2] > 0.15) & (np.abs(p[0]) < 0.18), name(p), column(rgb("#c9ccd0"))
         )
 
     return (

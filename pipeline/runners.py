@@ -16,9 +16,14 @@ PRESETS = {
 }
 
 
+def runner_name(runner: str) -> str:
+    """Give Beam's name for a preset, or the name itself."""
+    return PRESETS.get(runner.lower(), runner)
+
+
 def is_local(runner: str) -> bool:
     """Tell whether the run happens in this process, so that this machine's devices are the ones to ask about."""
-    return PRESETS.get(runner.lower(), runner) == "FnApiRunner"
+    return runner_name(runner) == "FnApiRunner"
 
 
 def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
@@ -26,7 +31,7 @@ def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
 
     Flags the user gave come last, so they win.
     """
-    defaults = [f"--runner={PRESETS.get(runner.lower(), runner)}"]
+    defaults = [f"--runner={runner_name(runner)}"]
     if is_local(runner):
         defaults += ["--direct_running_mode=multi_threading", f"--direct_num_workers={os.cpu_count() or 1}"]
     return [*defaults, *arguments]

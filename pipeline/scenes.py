@@ -84,7 +84,7 @@ def catalog() -> tuple[Scene, ...]:
             p.fruit_bowl(), table(linen("#c9c2b2"), COOKING, "#b8b0a0"), WINDOW, 0, 20, fill=0.66, aperture=0.03)),
         Scene("vase-drip", "decoration", "blue", (700, 1000), "webp", Shot(
             p.vase(), table(PALE, FLAT_WALL, "#b09a78", edge=1.2), RIGHT, 40, 10, fill=0.74)),
-        Scene("sneaker-navy", "shoes", "navy", (1000, 800), "jpg", Shot(
+        Scene("sneaker-navy", "shoes", "navy", (900, 720), "jpg", Shot(
             p.sneaker(), sweep("#d8d8d8"), TOP, -24, 12, fill=0.82), "white"),
         Scene("chair-beech", "furniture", "beech", (880, 1100), "jpg", Shot(
             p.chair(), room(BOARDS, FLAT_WALL, "#8a6038", depth=2), WINDOW, -32, 14, view=32, aperture=0.008)),
@@ -92,7 +92,7 @@ def catalog() -> tuple[Scene, ...]:
             p.stool(), room(concrete("#9b9892"), plain("#7f8f94"), "#9b9892", depth=1.6), LEFT, 15, 15, fill=0.78)),
         Scene("pan-iron", "kitchen", "black", (900, 600), "png", Shot(
             p.pan(), table(STONE, COOKING, "#cfccc6", mirror=0.6, edge=2.4), LEFT, 28, 32, fill=0.78)),
-        Scene("books-four", "books", "multicolour", (900, 700), "jpg", Shot(
+        Scene("books-four", "books", "multicolour", (800, 620), "jpg", Shot(
             p.books(), table(WALNUT, LIVING, "#5a3a24", mirror=0.4), WINDOW, -20, 17, fill=0.68, aperture=0.03)),
         Scene("headphones-brown", "audio", "brown", (2000, 1500), "jpg", Shot(
             p.headphones(), sweep("#b3aca2", "#c2bcb3"), LEFT, -32, 12, fill=0.72)),
@@ -110,9 +110,9 @@ def catalog() -> tuple[Scene, ...]:
             p.candle(), table(WALNUT, NIGHT, "#4a3020", mirror=0.8), DUSK, 5, 15, fill=0.62, aperture=0.035)),
         Scene("soap-olive", "beauty", "green", (600, 800), "png", Shot(
             p.dispenser(), table(STONE, BATHROOM, "#d5d2cc", mirror=0.8), WINDOW, -6, 12, fill=0.76)),
-        Scene("toy-car", "toys", "red", (1100, 750), "jpg", Shot(
+        Scene("toy-car", "toys", "red", (1000, 680), "jpg", Shot(
             p.toy_car(), table(PALE, LIVING, "#b89f7c", mirror=0.4), HARD, -32, 18, exposure=0.85)),
-        Scene("camera-halden", "electronics", "silver", (1200, 900), "jpg", Shot(
+        Scene("camera-halden", "electronics", "silver", (1120, 840), "jpg", Shot(
             p.camera(), table(OAK, LIVING, "#8a6a44", mirror=0.5), LEFT, -24, 16, fill=0.7, aperture=0.03)),
         Scene("radio-walnut", "audio", "walnut", (960, 720), "jpg", Shot(
             p.radio(), table(concrete("#b0aca4"), GREEN_WALL, "#a5a198", edge=1.2), WINDOW, -24, 11, fill=0.74)),

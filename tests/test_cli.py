@@ -46,6 +46,8 @@ WRONG = [
     (["--output", "s3://bucket/x"], "expected a folder or a gs:// address"),
     (["--output", "/dev/null/x"], "is not a folder"),
     (["--direct_num_workers", "many"], "invalid int value"),
+    (["--runner", "bogus"], "Unexpected pipeline runner: bogus"),
+    (["--runner", "dataflow"], "Missing required option: project"),
     (["positional"], "neither whitesweep nor Beam knows this flag"),
 ]
 

@@ -20,6 +20,7 @@ from gs import emulator
 from PIL import Image
 
 from transforms import storage
+from transforms.types import PhotoError
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 SETTINGS = ("--model", "u2netp", "--max_failure_fraction", "1")
@@ -255,3 +256,24 @@ def test_a_killed_run_leaves_nothing_half_written_and_is_finished_by_the_same_co
             assert digest == wholes[name]
     assert run("run", "--manifest", catalog, "--output", output, *SETTINGS) == 0
     assert {n: d for n, d in digests(output).items() if not n.endswith(storage.TEMPORARY)} == wholes
+
+
+def test_the_picture_is_written_before_its_row_says_so(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = storage.write
+
+    def fail(uri: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        if uri.endswith("images/two.png"):
+            raise PhotoError("write_failed", f"{uri}: input/output error")
+        write(uri, data, content_type)
+
+    monkeypatch.setattr(storage, "write", fail)
+    output = tmp_path / "out"
+    assert run("run", "--manifest", catalog, "--output", output, *SETTINGS) == 0
+    rows = {row["id"]: row for row in report_rows(output) if row["id"] != "twin"}
+    assert (rows["two"]["stage"], rows["two"]["code"]) == ("write", "write_failed")
+    assert rows["two"]["output_uri"] is None
+    assert {id: row["code"] or row["status"] for id, row in rows.items() if id != "two"} == {
+        id: outcome for id, outcome in EXPECTED.items() if id != "two"
+    }

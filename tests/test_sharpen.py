@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from conftest import draw_product
 from PIL import Image
 from skimage.transform import resize
 
+from model.engine import Engine, EngineConfig
 from transforms.sharpen import Sharpening, network_input, resize_official
 from transforms.types import Photo
 
@@ -54,6 +57,16 @@ def test_is_independent_of_resolution() -> None:
     assert np.abs(
         network_input(photo_of(large), unscaled).astype(int) - network_input(photo_of(small), unscaled)
     ).mean() > (2 * difference.mean())
+
+
+def test_a_6000_px_photo_and_its_600_px_copy_have_nearly_the_same_map(u2netp: Any) -> None:
+    engine = Engine(EngineConfig(u2netp, "cpu", "fp32"))
+    large = draw_product(5, (6000, 4500))
+    small = large.resize((600, 450), Image.Resampling.BOX)
+    maps = engine.predict(np.stack([network_input(photo_of(image)) for image in (large, small)])).astype(int)
+    masks = maps >= 0.7 * 255
+    assert np.abs(maps[0] - maps[1]).mean() < 2
+    assert (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum() > 0.96
 
 
 def test_what_transparency_hides_is_not_seen() -> None:
