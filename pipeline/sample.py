@@ -35,7 +35,9 @@ def write_sample(folder: Path) -> Path:
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     if state not in (done, begun):
-        missing = list(scenes)  # another version's photos may lie here
+        missing = list(scenes)
+        for path in (path for scene in scenes for path in files_of(scene, folder)):
+            path.unlink(missing_ok=True)  # another version's, which must not pass for ours after an interruption
     write(stamp, begun.encode())
     # The largest first, so that no worker is left with it at the end.
     missing.sort(key=lambda s: -s.size[0] * s.size[1])
@@ -70,9 +72,8 @@ def render(scene: Scene) -> tuple[bytes, bytes]:
     The mask is 255 where the product covers at least half the pixel; its size is that of the upright photo.
     """
     pixels, coverage = expose(scene)
-    return encode(scene, pixels, coverage), png(
-        Image.fromarray(np.where(coverage >= 0.5, 255, 0).astype(np.uint8), "L")
-    )
+    mask = np.where(coverage >= 0.5, 255, 0).astype(np.uint8)
+    return encode(scene, pixels, coverage), png(Image.fromarray(mask, "L"))
 
 
 def expose(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

@@ -52,6 +52,24 @@ def test_finds_the_thing_in_the_picture(engine: Engine, images: np.ndarray) -> N
     assert found[10, 10] < 50
 
 
+def test_on_a_cpu_each_photo_goes_alone_on_one_thread(
+    u2netp: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The last bits of float32 convolutions depend on batch size and threads: seldom enough to pass unseen in 8 bits.
+    engine = Engine(EngineConfig(u2netp, "cpu", "fp32", batch_size=4))
+    seen = []
+    forward = engine._forward
+
+    def watched(batch: torch.Tensor) -> np.ndarray:
+        seen.append((len(batch), torch.get_num_threads()))
+        return forward(batch)
+
+    monkeypatch.setattr(engine, "_forward", watched)
+    torch.set_num_threads(2)
+    engine.predict(images)
+    assert seen == [(1, 1)] * 4
+
+
 def test_short_batches_are_padded_to_the_fixed_shape(
     u2netp: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

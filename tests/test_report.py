@@ -23,6 +23,8 @@ def test_the_same_rows_in_any_order_give_the_same_bytes() -> None:
     ordered = rows()
     shuffled = random.Random(0).sample(ordered, len(ordered))
     assert to_parquet(ordered) == to_parquet(shuffled)
+    by_attribute = [ReportRow(f"id{n}", "", None, {"rank": str(9 - n)}, "failed") for n in range(5)]
+    assert pq.read_table(io.BytesIO(to_parquet(by_attribute))).column("id").to_pylist() == [f"id{n}" for n in range(5)]
     twins = [ReportRow("twin", uri, None, {}, "failed") for uri in ("b.jpg", "a.jpg")]
     assert to_parquet(twins) == to_parquet(twins[::-1])
 
