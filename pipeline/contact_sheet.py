@@ -11,7 +11,7 @@ from transforms import storage
 from transforms.types import PhotoError
 
 GAP = 6  # pixels between pictures
-PAPER = (196, 200, 205)  # grey enough that white backgrounds stand out
+PAPER = (196, 200, 205, 255)  # grey enough that white backgrounds stand out
 
 
 def contact_sheet(pairs: Iterable[tuple[str, str]], pairs_a_row: int, side: int) -> Image.Image:
@@ -25,7 +25,7 @@ def contact_sheet(pairs: Iterable[tuple[str, str]], pairs_a_row: int, side: int)
     tiles = [(_tile(before, side), _tile(after, side)) for before, after in pairs]
     rows = -(-len(tiles) // pairs_a_row)
     pair_width = 2 * side + 3 * GAP
-    sheet = Image.new("RGB", (pairs_a_row * pair_width + GAP, rows * (side + GAP) + GAP), PAPER)
+    sheet = Image.new("RGB", (pairs_a_row * pair_width + GAP, rows * (side + GAP) + GAP), PAPER[:3])
     for number, pair in enumerate(tiles):
         row, column = divmod(number, pairs_a_row)
         for position, tile in enumerate(pair):
@@ -38,6 +38,8 @@ def _tile(uri: str, side: int) -> Image.Image:
     try:
         with Image.open(io.BytesIO(storage.read(uri).data)) as image:
             image.draft("RGB", (2 * side, 2 * side))
-            return ImageOps.contain(ImageOps.exif_transpose(image).convert("RGB"), (side, side))
+            small = ImageOps.contain(ImageOps.exif_transpose(image).convert("RGBA"), (side, side))
+            paper = Image.new("RGBA", small.size, PAPER)
+            return Image.alpha_composite(paper, small).convert("RGB")
     except (PhotoError, OSError, SyntaxError, ValueError):
-        return Image.new("RGB", (side, side), PAPER)
+        return Image.new("RGB", (side, side), PAPER[:3])

@@ -19,6 +19,7 @@ from pipeline.options import RunRequest, check_run
 from transforms import storage
 from transforms.maps import load_map
 from transforms.threshold import alpha_table, effective_threshold
+from transforms.types import FatalError, PhotoError
 from transforms.upsample import upsample
 
 
@@ -34,8 +35,8 @@ def demo(flags: argparse.Namespace, others: Sequence[str]) -> int:
     print("rendering the sample catalog …", flush=True)
     try:
         write_sample(output / "catalog")
-    except OSError as error:
-        raise RequestError(f"--output {output}: cannot be written: {error.strerror or error}") from error
+    except (OSError, FatalError, PhotoError) as error:
+        raise RequestError(f"--output {output}: cannot be written: {error}") from error
     request = check_run(flags, others)
     print("putting it on white …", flush=True)
     code = run(request)

@@ -60,7 +60,7 @@ def test_a_wrong_request_is_one_line_exit_2_and_touches_nothing(
     in_folder: Callable[[], list[str]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    base = [] if "--manifest" in arguments else ["--manifest", photos]
+    base = [] if "--manifest" in arguments else ["--manifest", str(photos)]
     base += [] if "--output" in arguments else ["--output", "out"]
     base += [] if "--model" in arguments else ["--model", "u2netp"]
     assert run("run", *base, *arguments) == 2

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipeline import sample
-from pipeline.scenes import Scene, catalog
+from pipeline.sample import writing
+from pipeline.sample.scenes import Scene, catalog
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Render the sample once for all tests."""
-    return sample.write_sample(tmp_path_factory.mktemp("sample")).parent
+    return writing.write_sample(tmp_path_factory.mktemp("sample")).parent
 
 
 def special(kind: str) -> Scene:
@@ -134,7 +134,7 @@ def test_one_photo_is_already_on_white(folder: Path) -> None:
 def test_the_same_bytes_every_time(name: str) -> None:
     (scene,) = (s for s in catalog() if s.id == name)
     small = replace(scene, size=(scene.size[0] // 4, scene.size[1] // 4))
-    assert sample.render(small) == sample.render(small)
+    assert writing.render(small) == writing.render(small)
 
 
 def test_an_interrupted_render_is_completed(folder: Path, tmp_path: Path) -> None:
@@ -143,10 +143,10 @@ def test_an_interrupted_render_is_completed(folder: Path, tmp_path: Path) -> Non
     lost = [half / "images/cactus-pot.jpg", half / "masks/cactus-pot.png", half / "images/rubber-duck.jpg"]
     for path in (*lost, half / "manifest.csv"):
         path.unlink()
-    (half / sample.STAMP).write_text(f"{sample.VERSION} unfinished\n")
+    (half / writing.STAMP).write_text(f"{writing.VERSION} unfinished\n")
     kept = half / "images/mug-blue.jpg"
     before = kept.stat().st_mtime_ns
-    assert sample.write_sample(half) == half / "manifest.csv"
+    assert writing.write_sample(half) == half / "manifest.csv"
     # This also shows that a process pool and another order of photos change no byte.
     files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert {path.relative_to(half): path.read_bytes() for path in half.rglob("*") if path.is_file()} == files
@@ -154,22 +154,22 @@ def test_an_interrupted_render_is_completed(folder: Path, tmp_path: Path) -> Non
 
 
 def test_a_complete_sample_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "ProcessPoolExecutor", None)
-    assert sample.write_sample(folder) == folder / "manifest.csv"
+    monkeypatch.setattr(writing, "ProcessPoolExecutor", None)
+    assert writing.write_sample(folder) == folder / "manifest.csv"
 
 
 def test_a_sample_of_another_version_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "catalog", lambda: (special("blank"),))
-    manifest = sample.write_sample(tmp_path)
+    monkeypatch.setattr(writing, "catalog", lambda: (special("blank"),))
+    manifest = writing.write_sample(tmp_path)
     photo = photo_of(special("blank"), tmp_path)
     good = photo.read_bytes()
     photo.write_bytes(b"old")
-    (tmp_path / sample.STAMP).write_text("0\n")
-    assert sample.write_sample(tmp_path) == manifest
+    (tmp_path / writing.STAMP).write_text("0\n")
+    assert writing.write_sample(tmp_path) == manifest
     assert photo.read_bytes() == good
 
 
 def test_an_unwritable_folder_raises(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
     with pytest.raises(OSError, match="taken"):
-        sample.write_sample(tmp_path / "taken")
+        writing.write_sample(tmp_path / "taken")

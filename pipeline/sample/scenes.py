@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import cache
 
-from pipeline import products
-from pipeline.raymarch import Rig, Shot
-from pipeline.surfaces import (
+from pipeline.sample import products
+from pipeline.sample.raymarch import Rig, Shot
+from pipeline.sample.surfaces import (
     EVENING,
     FLAT,
     KITCHEN,

@@ -2,9 +2,9 @@
 
 import csv
 import io
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.raymarch import cut_out, photograph
-from pipeline.scenes import Scene, catalog
+from pipeline.sample.raymarch import cut_out, photograph
+from pipeline.sample.scenes import Scene, catalog
+from transforms import storage
 
 VERSION = "1"  # raise it when the pictures change, so that folders of an older sample are written anew
 STAMP = ".sample-version"
@@ -23,7 +24,10 @@ ORIENTATION, ROTATED_LEFT = 0x0112, 6  # EXIF tag; 6: turn the stored picture cl
 def write_sample(folder: Path) -> Path:
     """Render the catalog into a folder, unless it is there, and return the path of its manifest.csv.
 
-    Photos of an interrupted attempt are kept, as every file appears whole or not at all. Raises OSError.
+    Photos of an interrupted attempt are kept, as every file appears whole or not at all.
+
+    Raises:
+        OSError, FatalError, PhotoError: the folder cannot be written.
     """
     scenes = catalog()
     manifest, stamp = folder / "manifest.csv", folder / STAMP
@@ -38,14 +42,15 @@ def write_sample(folder: Path) -> Path:
         missing = list(scenes)
         for path in (path for scene in scenes for path in files_of(scene, folder)):
             path.unlink(missing_ok=True)  # another version's, which must not pass for ours after an interruption
-    write(stamp, begun.encode())
+    storage.write(str(stamp), begun.encode())
     # The largest first, so that no worker is left with it at the end.
     missing.sort(key=lambda s: -s.size[0] * s.size[1])
-    with ProcessPoolExecutor() as workers:
+    # Spawned, not forked: the caller may have loaded libraries whose threads do not survive a fork.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as workers:
         for _ in workers.map(render_into, [s.id for s in missing], [folder] * len(missing)):
             pass
-    write(manifest, manifest_of(scenes))
-    write(stamp, done.encode())
+    storage.write(str(manifest), manifest_of(scenes))
+    storage.write(str(stamp), done.encode())
     return manifest
 
 
@@ -62,8 +67,8 @@ def render_into(name: str, folder: Path) -> None:
     photo, mask = render(scene)
     *mask_path, photo_path = files_of(scene, folder)
     for path in mask_path:
-        write(path, mask)
-    write(photo_path, photo)
+        storage.write(str(path), mask)
+    storage.write(str(photo_path), photo)
 
 
 def render(scene: Scene) -> tuple[bytes, bytes]:
@@ -132,14 +137,3 @@ def manifest_of(scenes: tuple[Scene, ...]) -> bytes:
     rows.writerow(("id", "uri", "category", "colour"))
     rows.writerows((s.id, f"images/{s.id}.{s.format}", s.category, s.colour) for s in scenes)
     return text.getvalue().encode()
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file that is seen whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

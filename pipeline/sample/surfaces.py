@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from pipeline.raymarch import Backdrop, Colour, Paint, Relief, column, smooth
-from pipeline.shapes import Array, length
+from pipeline.sample.raymarch import Backdrop, Colour, Paint, Relief, column, smooth
+from pipeline.sample.shapes import Array, length
 
 
 def rgb(code: str) -> Colour:

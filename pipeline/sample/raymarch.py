@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.shapes import Array, Shape, length, turned
+from pipeline.sample.shapes import Array, Shape, length, turned
 
 BLOCK = 16384  # points at a time: the temporaries of a distance function then stay in the cache
 TILE = 4  # pixels

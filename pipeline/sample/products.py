@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.raymarch import Material, Paint, Part, column, smooth
-from pipeline.shapes import (
+from pipeline.sample.raymarch import Material, Paint, Part, column, smooth
+from pipeline.sample.shapes import (
     Array,
     Shape,
     arc,
@@ -26,7 +26,7 @@ from pipeline.shapes import (
     turnery,
     union,
 )
-from pipeline.surfaces import banded, cotton, label, mix, mottled, noise, rgb, rough, sectors, timber, woven
+from pipeline.sample.surfaces import banded, cotton, label, mix, mottled, noise, rgb, rough, sectors, timber, woven
 
 Product = tuple[Part, ...]
 
