@@ -12,6 +12,7 @@ from transforms.manifest import ManifestFile
 from transforms.maps import MapSettings
 from transforms.process import ProcessConfig, ProcessPhotos
 from transforms.report import RunInfo
+from transforms.saliency import PredictSaliency
 from transforms.sharpen import Sharpening
 from weights.files import WeightsFile
 
@@ -73,13 +74,12 @@ def test_a_hint_on_the_whole_keeps_the_stage_whole_and_one_inside_would_split_it
         root = beam.Pipeline(runner="FnApiRunner")
         process = ProcessPhotos(CONFIG)
         if hint_inside:
-            from transforms import process as module
 
-            plain = module.PredictSaliency
+            def hinted(config: EngineConfig) -> beam.PTransform:
+                return PredictSaliency(config).with_resource_hints(min_ram="8GB")
+
             with monkeypatch.context() as patch:
-                patch.setattr(
-                    module, "PredictSaliency", lambda config: plain(config).with_resource_hints(min_ram="8GB")
-                )
+                patch.setattr("transforms.process.PredictSaliency", hinted)
                 _ = root | beam.Create([]) | "ProcessPhotos" >> process
         else:
             _ = root | beam.Create([]) | "ProcessPhotos" >> process.with_resource_hints(min_ram="8GB")

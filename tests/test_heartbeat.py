@@ -10,7 +10,7 @@ from transforms.heartbeat import Heartbeat
 
 def test_logs_once_a_period(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, said = [0.0], []
-    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("transforms.heartbeat.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(heartbeat.LOGGER, "info", lambda text, *values: said.append(text % values))
     beat = Heartbeat(period=10)
     clock[0] = 100.0  # idle before the first row
