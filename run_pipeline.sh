@@ -2,7 +2,7 @@
 # The one door: set everything up on first use, then hand over to `python -m pipeline`.
 #
 #   ./run_pipeline.sh                  the demo
-#   ./run_pipeline.sh SUBCOMMAND …     run, migrate, compare, verify, review, watch: see --help
+#   ./run_pipeline.sh COMMAND …        see --help
 #   ./run_pipeline.sh test             ruff, mypy and the whole test suite
 #   ./run_pipeline.sh test ARGUMENT …  only pytest, with these arguments
 #
@@ -148,7 +148,7 @@ if [ "$1" = test ]; then
   "$python" -m ruff check .
   "$python" -m ruff format --check .
   "$python" -m mypy
-  exec "$python" -m pytest -n 2
+  exec "$python" -m pytest -n 2 --dist loadfile  # a file makes its fixtures once
 fi
 
 ready ready || set_up_alone ready

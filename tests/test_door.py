@@ -295,7 +295,7 @@ def test_test_runs_everything_in_order(door: Door) -> None:
         "-m ruff check .",
         "-m ruff format --check .",
         "-m mypy",
-        "-m pytest -n 2",
+        "-m pytest -n 2 --dist loadfile",
     ]
     assert done.stdout.split(" ", 1)[1] == f"{door.root} 1 True\n"
     assert door.run("demo").stderr == ""  # what the tests need includes what a run needs

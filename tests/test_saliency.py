@@ -8,7 +8,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pytest
-from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.test_pipeline import TestPipeline as BeamPipeline
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
@@ -83,7 +83,7 @@ def describe(work: Work, window: Any = beam.DoFn.WindowParam) -> tuple[str, int,
 def test_photos_keep_their_windows_and_those_without_input_pass(u2netp: Any) -> None:
     elements = works(5)
     failed = Work((ManifestRow("failed", "u", "s"),), failure=Failure("read", "not_found", "gone"))
-    with TestPipeline(runner="FnApiRunner") as root:
+    with BeamPipeline(runner="FnApiRunner") as root:
         found = (
             root
             | beam.Create([*elements, failed], reshuffle=False)
