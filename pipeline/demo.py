@@ -18,9 +18,9 @@ from pipeline.flags import RequestError
 from pipeline.options import RunRequest, check_run
 from transforms import storage
 from transforms.maps import load_map
-from transforms.threshold import alpha_table, effective_threshold
+from transforms.mask import make_mask
+from transforms.timing import StepTimes
 from transforms.types import FatalError, PhotoError
-from transforms.upsample import upsample
 
 
 def demo(flags: argparse.Namespace, others: Sequence[str]) -> int:
@@ -67,9 +67,9 @@ def sample_iou(row: dict[str, Any], request: RunRequest, catalog: Path) -> float
     output = request.config.output
     with Image.open(path) as image:
         truth = np.asarray(image) >= 128
-    probability = upsample(saliency.pixels, (truth.shape[1], truth.shape[0]), output.interpolation)
-    table = alpha_table(output.policy, effective_threshold(output.policy, saliency.pixels))
-    return intersection_over_union(table[probability] >= 128, truth)
+    _, rule = output.policy.rule_for(row["category"], dict(row["attributes"]))
+    mask = make_mask(rule, saliency.pixels, (truth.shape[1], truth.shape[0]), StepTimes())
+    return intersection_over_union(mask.alpha >= 128, truth)
 
 
 def intersection_over_union(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

@@ -34,14 +34,13 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--policy",
         default="0.7",
         metavar="P",
-        help="a threshold of the saliency probability, `otsu` for one found in each map, or `soft` for a soft edge "
-        "(default: %(default)s)",
+        help="a threshold of the saliency probability, the name of a method (otsu, soft, ramp, hysteresis, ladder), or "
+        "a TOML file of rules (default: %(default)s)",
     )
     method.add_argument(
         "--interpolation",
         choices=sorted(INTERPOLATIONS),
-        default="bilinear",
-        help="how the 320x320 map is brought to the photo's size (default: %(default)s)",
+        help="how the 320x320 map is brought to the photo's size (default: as the policy says, else bilinear)",
     )
     method.add_argument(
         "--sharpen",

@@ -22,10 +22,10 @@ from transforms.composite import parse_background
 from transforms.decode import Limits
 from transforms.manifest import ManifestError, ManifestFile, find_manifests
 from transforms.maps import MapSettings
+from transforms.policy import PolicyError, load_policy
 from transforms.process import OutputSettings, ProcessConfig
 from transforms.report import RunInfo
 from transforms.sharpen import Sharpening
-from transforms.threshold import PolicyError, parse_policy
 from transforms.types import PhotoError
 from weights.files import WeightsError, WeightsFile, locate
 
@@ -54,7 +54,9 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
     local = runners.is_local(flags.runner)
     output = _check_output(flags.output)
     try:
-        policy = parse_policy(flags.policy)
+        policy = load_policy(flags.policy)
+        if flags.interpolation:
+            policy = policy.with_interpolation(flags.interpolation)
         background = parse_background(flags.background)
         manifests = find_manifests(flags.manifest)
         weights = locate(flags.model, flags.weights)
@@ -74,13 +76,18 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
         folder=output,
         maps=MapSettings(flags.model, weights.sha256, engine.precision, Sharpening(percent=flags.sharpen)),
         engine=engine,
-        output=OutputSettings(policy, flags.interpolation, background, flags.format),
+        output=OutputSettings(policy, background, flags.format),
         limits=Limits(flags.max_bytes, flags.max_pixels),
         force=flags.force,
     )
     settings = {name: value for name, value in sorted(vars(flags).items()) if name not in ("command", "verbose")}
     settings |= {"device": engine.device, "precision": engine.precision, "weights_sha256": weights.sha256}
-    settings |= {"policy_sha256": policy.sha256(), "beam": beam_arguments, "output": output}
+    settings |= {
+        "policy": policy.canonical(),
+        "policy_sha256": policy.sha256(),
+        "beam": beam_arguments,
+        "output": output,
+    }
     now = time.time()
     run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
     info = RunInfo(run_id, output, now, settings, versions())

@@ -13,7 +13,7 @@ def describe_map(pixels: np.ndarray, threshold: float | None = 0.7, rgb: np.ndar
     """Describe a map whose photo is 320×320, so that the mask is the map's."""
     photo = Photo(np.zeros((320, 320, 3), np.uint8) if rgb is None else rgb, None, "png")
     alpha = pixels if threshold is None else np.where(pixels >= threshold * 255, 255, 0).astype(np.uint8)
-    return describe(pixels, alpha, threshold, photo)
+    return describe(pixels, pixels, alpha, threshold, photo)
 
 
 def empty() -> np.ndarray:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.metrics import Metrics
 
 from model.engine import EngineConfig
@@ -22,17 +23,18 @@ from transforms.encode import ENCODINGS, encode, output_format
 from transforms.heartbeat import HEARTBEAT
 from transforms.manifest import photo_key
 from transforms.maps import MapSettings, load_map, map_key, store_map
+from transforms.mask import make_mask
 from transforms.naming import output_name
+from transforms.policy import Policy, Rule
 from transforms.saliency import PredictSaliency
 from transforms.sharpen import network_input
 from transforms.statistics import describe
-from transforms.threshold import Policy, alpha_table, effective_threshold
 from transforms.timing import StepTimes
 from transforms.types import Cutout, Failure, ManifestRow, Outcome, Photo, PhotoError, ReportRow, SaliencyMap
-from transforms.upsample import upsample
 from transforms.work import Work
 
 NAMESPACE = "ProcessPhotos"
+NO_MEMORY = "no memory for this photo; run fewer workers or lower --max_pixels"
 T = TypeVar("T")
 
 
@@ -40,8 +42,7 @@ T = TypeVar("T")
 class OutputSettings:
     """How a cutout is made of a photo and its map."""
 
-    policy: Policy = Policy()
-    interpolation: str = "bilinear"
+    policy: Policy = field(default_factory=Policy)
     background: Background = WHITE
     format: str = "same"
 
@@ -53,7 +54,7 @@ class ProcessConfig:
     folder: str
     maps: MapSettings
     engine: EngineConfig
-    output: OutputSettings = OutputSettings()
+    output: OutputSettings = field(default_factory=OutputSettings)
     limits: Limits = Limits()
     force: bool = False
 
@@ -74,8 +75,7 @@ def _step(times: StepTimes, name: str, do: Callable[..., T], *args: object) -> T
         except PhotoError as error:
             raise _StepError(name, error) from error
         except MemoryError as error:
-            message = "no memory for this photo; run fewer workers or lower --max_pixels"
-            raise _StepError(name, PhotoError("out_of_memory", message)) from error
+            raise _StepError(name, PhotoError("out_of_memory", NO_MEMORY)) from error
 
 
 def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
@@ -88,7 +88,7 @@ def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
     try:
         blob = _step(times, "read", storage.read, rows[0].source, config.limits.max_bytes)
         sha256 = hashlib.sha256(blob.data).hexdigest()
-        work = replace(work, source_version=blob.version, source_sha256=sha256, source_bytes=len(blob.data))
+        work = replace(work, source_version=blob.version, source_sha256=sha256, data=blob.data)
         photo = _step(times, "decode", decode, blob.data, config.limits)
         work = replace(work, photo=photo, map_key=map_key(sha256, config.maps))
         saliency = None if config.force else _step(times, "maps", load_map, f"{config.folder}/maps", work.map_key)
@@ -99,87 +99,117 @@ def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
         return replace(work, failure=error.failure)
 
 
-def render(photo: Photo, saliency: SaliencyMap, settings: OutputSettings, times: StepTimes) -> Cutout:
-    """Make the cutout: upsample, threshold, composite, encode. A pure function of its first three arguments."""
-    policy = settings.policy
-    threshold = effective_threshold(policy, saliency.pixels)
-    probability = _step(times, "upsample", upsample, saliency.pixels, photo.size, settings.interpolation)
-    mask = _step(times, "threshold", alpha_table(policy, threshold).take, probability)
-    alpha = _step(times, "composite", combine_alpha, mask, photo)
-    pixels = _step(times, "composite", composite, photo.rgb, alpha, settings.background)
+def render(
+    data: bytes, photo: Photo, saliency: SaliencyMap, rule: Rule, settings: OutputSettings, times: StepTimes
+) -> Cutout:
+    """Make the cutout: clean the map, upsample, threshold, composite, encode.
+
+    A pure function of all but the last argument. data: the photo's file, for what the rule leaves as it was.
+    """
+    mask = make_mask(rule, saliency.pixels, photo.size, times)
+    alpha = _step(times, "composite", combine_alpha, mask.alpha, photo)
+    statistics = _step(times, "statistics", describe, saliency.pixels, mask.cleaned, alpha, mask.threshold, photo)
     name = output_format(settings.format, photo.format, transparent=settings.background is None)
-    data = _step(times, "encode", encode, pixels, name)
-    statistics = _step(times, "statistics", describe, saliency.pixels, alpha, threshold, photo)
-    return Cutout(data, name, ENCODINGS[name].content_type, threshold, statistics)
+    kept = any(flag in statistics.flags and choice == "keep" for flag, choice in _choices(rule))
+    if kept:
+        statistics = replace(statistics, flags=(*statistics.flags, "kept_original"))
+    if kept and name == photo.format:
+        encoded = data
+    else:
+        if kept:
+            alpha = np.full_like(alpha, 255) if photo.alpha is None else photo.alpha
+        picture = _step(times, "composite", composite, photo.rgb, alpha, settings.background)
+        encoded = _step(times, "encode", encode, picture, name)
+    return Cutout(encoded, name, ENCODINGS[name].content_type, mask.threshold, statistics)
+
+
+def _choices(rule: Rule) -> tuple[tuple[str, str], ...]:
+    return ("no_subject", rule.on_no_subject), ("already_white", rule.on_already_white)
 
 
 def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
     """Store the map, render, write each row's picture, then give its report row, the commit record."""
-    photo, saliency, failure = work.photo, work.saliency, work.failure
-    cutout = None
-    if failure is None:
-        assert photo is not None
-        assert saliency is not None
+    failure, times = work.failure, work.times
+    if failure is None and work.is_new_map and work.saliency is not None:
         try:
-            if work.is_new_map:
-                _step(work.times, "maps", store_map, f"{config.folder}/maps", saliency)
-            cutout = render(photo, saliency, config.output, work.times)
+            _step(times, "maps", store_map, f"{config.folder}/maps", work.saliency)
         except _StepError as error:
             failure = error.failure
-    times = work.times
+    cutouts: dict[Rule, Cutout] = {}  # rows of one photo mostly share their rule
     for row in work.rows:
         report = _report_row(row, work, config)
-        if cutout is None:
-            assert failure is not None
-            yield Outcome(_failed(report, failure), times)
-        else:
-            yield Outcome(_write(report, cutout, config, times), times)
+        try:
+            if failure is not None:
+                yield Outcome(_failed(report, failure), times)
+            else:
+                yield Outcome(_deliver(report, work, cutouts, config, times), times)
+        except _StepError as error:
+            yield Outcome(_failed(report, error.failure), times)
+        except MemoryError:
+            yield Outcome(_failed(report, Failure("upsample", "out_of_memory", NO_MEMORY)), times)
         times = StepTimes()  # the photo's seconds are counted once, however many rows name it
 
 
-def _report_row(row: ManifestRow, work: Work, config: ProcessConfig) -> ReportRow:
-    report = ReportRow(row.id, row.uri, row.category, row.attributes, status="failed")
-    if work.source_sha256 is None:
-        return report
+def _deliver(
+    report: ReportRow, work: Work, cutouts: dict[Rule, Cutout], config: ProcessConfig, times: StepTimes
+) -> ReportRow:
+    """Render under the rule that serves the row, unless another row had it done, and write the picture."""
+    photo, saliency = work.photo, work.saliency
+    assert photo is not None  # a photo without failure has been decoded and predicted
+    assert saliency is not None
+    name, rule = config.output.policy.rule_for(report.category, report.attributes)
+    if rule not in cutouts:
+        cutouts[rule] = render(work.data, photo, saliency, rule, config.output, times)
+    cutout = cutouts[rule]
     report = replace(
         report,
-        source_version=work.source_version,
-        source_sha256=work.source_sha256,
-        source_bytes=work.source_bytes,
-    )
-    if work.photo is None:
-        return report
-    width, height = work.photo.size
-    return replace(report, source_format=work.photo.format, width=width, height=height)
-
-
-def _failed(report: ReportRow, failure: Failure) -> ReportRow:
-    return replace(report, stage=failure.stage, code=failure.code, message=failure.message)
-
-
-def _write(report: ReportRow, cutout: Cutout, config: ProcessConfig, times: StepTimes) -> ReportRow:
-    name = output_name(report.id, ENCODINGS[cutout.format].extension)
-    try:
-        _step(times, "write", storage.write, f"{config.folder}/{name}", cutout.data, cutout.content_type)
-    except _StepError as error:
-        return _failed(report, error.failure)
-    assert report.source_sha256 is not None
-    policy = config.output.policy
-    return replace(
-        report,
-        status="processed",
-        output_uri=name,
-        output_sha256=hashlib.sha256(cutout.data).hexdigest(),
-        output_bytes=len(cutout.data),
-        map_key=map_key(report.source_sha256, config.maps),
-        model=config.maps.model,
-        weights_sha256=config.maps.weights_sha256,
-        precision=config.maps.precision,
-        policy_sha256=policy.sha256(),
-        method=policy.method,
+        policy_sha256=config.output.policy.sha256(),
+        rule=name,
+        rule_sha256=rule.sha256(),
+        method=rule.method,
         threshold=cutout.threshold,
         statistics=cutout.statistics,
     )
+    if rule.on_no_subject == "fail" and "no_subject" in cutout.statistics.flags:
+        message = "no product was found; look at the photo, or say on_no_subject in the policy"
+        return _failed(report, Failure("threshold", "no_subject", message))
+    output = output_name(report.id, ENCODINGS[cutout.format].extension)
+    _step(times, "write", storage.write, f"{config.folder}/{output}", cutout.data, cutout.content_type)
+    return replace(
+        report,
+        status="processed",
+        output_uri=output,
+        output_sha256=hashlib.sha256(cutout.data).hexdigest(),
+        output_bytes=len(cutout.data),
+    )
+
+
+def _report_row(row: ManifestRow, work: Work, config: ProcessConfig) -> ReportRow:
+    """Begin the report row with all that is known by now, so that a later failure still says where its map is."""
+    report = ReportRow(row.id, row.uri, row.category, row.attributes, status="failed")
+    if work.source_sha256 is not None:
+        report = replace(
+            report,
+            source_version=work.source_version,
+            source_sha256=work.source_sha256,
+            source_bytes=len(work.data),
+        )
+    if work.photo is not None:
+        width, height = work.photo.size
+        report = replace(report, source_format=work.photo.format, width=width, height=height)
+    if work.saliency is not None:
+        report = replace(
+            report,
+            map_key=work.saliency.key,
+            model=config.maps.model,
+            weights_sha256=config.maps.weights_sha256,
+            precision=config.maps.precision,
+        )
+    return report
+
+
+def _failed(report: ReportRow, failure: Failure) -> ReportRow:
+    return replace(report, status="failed", stage=failure.stage, code=failure.code, message=failure.message)
 
 
 def _key_by_photo(row: ManifestRow) -> tuple[str, ManifestRow]:

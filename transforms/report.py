@@ -22,7 +22,7 @@ from transforms import storage
 from transforms.timing import StepTimes
 from transforms.types import MaskStatistics, Outcome, ReportRow
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 ROWS_PER_SHARD = 100_000
 FIRST_FAILURES = 10
 """How many failures run.json quotes; the report holds them all."""
@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
         *(pa.field(name, _TEXT) for name in ("output_uri", "output_sha256")),
         pa.field("output_bytes", _INT),
         *(pa.field(name, _TEXT) for name in ("map_key", "model", "weights_sha256", "precision")),
-        *(pa.field(name, _TEXT) for name in ("policy_sha256", "method")),
+        *(pa.field(name, _TEXT) for name in ("policy_sha256", "rule", "rule_sha256", "method")),
         pa.field("threshold", _REAL),
         pa.field("foreground_fraction", _REAL),
         *(pa.field(f"bbox_{side}", _INT) for side in ("left", "top", "right", "bottom")),

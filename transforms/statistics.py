@@ -26,17 +26,23 @@ SOFT_MASK_FROM = 0.5
 
 
 def describe(
-    pixels: NDArray[np.uint8], alpha: NDArray[np.uint8], threshold: float | None, photo: Photo
+    pixels: NDArray[np.uint8],
+    cleaned: NDArray[np.uint8],
+    alpha: NDArray[np.uint8],
+    threshold: float | None,
+    photo: Photo,
 ) -> MaskStatistics:
     """Describe one mask.
 
     Args:
-        pixels: the map, uint8 [320, 320]. alpha: the mask at full size, uint8 [H, W].
+        pixels: the map as it is stored, uint8 [320, 320]: probabilities and coverage are of it.
+        cleaned: the map as the rule left it: pieces, holes and edges are of it.
+        alpha: the mask at full size, uint8 [H, W].
         threshold: the one in force, 0..1, None for soft.
         photo: for `already_white` alone.
     """
     level = 255 * (SOFT_MASK_FROM if threshold is None else threshold) - 1e-9
-    mask = pixels >= level
+    mask = cleaned >= level
     foreground = float(alpha.mean(dtype=np.float64)) / 255
     box, box_foreground = _bounding_box(alpha)
     uncertain = _share(pixels, *UNCERTAIN)

@@ -1,81 +1,101 @@
-"""Policies: probability to alpha.
+"""A rule at work: saliency map to alpha.
 
-Every policy here is a function of the single probability, so it is applied as a table of 256 entries.
+What concerns pieces and holes is done on the map's 320×320 cells; the mask is then a function of the single upsampled
+probability, applied as a table of 256 entries. So every method costs a photo of any size the same.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-DEFAULT_THRESHOLD = 0.7
-METHODS = ("fixed", "otsu", "soft")
+from transforms.policy import Rule
+
+Pixels = NDArray[np.uint8]
+EIGHT_CONNECTED = np.ones((3, 3), int)
+NOISE = 1e-9  # levels are k/255; a threshold that is itself k/255 must keep level k
 
 
-class PolicyError(Exception):
-    """A policy that cannot be understood; one line for the user."""
+def normalize(pixels: Pixels) -> Pixels:
+    """Stretch a map so that its least value is 0 and its greatest 255; a flat one stays as it is."""
+    low, high = int(pixels.min()), int(pixels.max())
+    if low == high:
+        return pixels
+    return np.rint((pixels.astype(np.float64) - low) * (255 / (high - low))).astype(np.uint8)
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How a probability becomes an alpha value.
+def effective_threshold(rule: Rule, pixels: Pixels) -> float | None:
+    """Give the threshold in force for one map (normalised already, if the rule says so), 0..1; None for `soft`.
 
-    method: `fixed` keeps p >= threshold; `otsu` the same with the threshold that Otsu's method finds in each map;
-    `soft` takes the probability itself for alpha. threshold: 0..1, for `fixed` alone.
+    For `ramp` it is the middle of the band, for `hysteresis` the low threshold.
     """
+    if rule.method == "soft":
+        return None
+    if rule.method == "otsu":
+        found = otsu_level(pixels) / 255
+        return min(max(found, rule.parameter("floor")), rule.parameter("ceiling"))
+    if rule.method == "hysteresis":
+        return rule.parameter("low")
+    if rule.method == "ladder":
+        return _ladder(rule, pixels)
+    return rule.parameter("threshold")
 
-    method: str = "fixed"
-    threshold: float | None = DEFAULT_THRESHOLD
 
-    def canonical(self) -> str:
-        """Write the policy in the one form that its digest is taken of."""
-        return json.dumps({"method": self.method, "threshold": self.threshold}, sort_keys=True)
+def _ladder(rule: Rule, pixels: Pixels) -> float:
+    """Step down from the strict end until enough is kept and the mask is not empty; the last rung always serves."""
+    start, stop, step = (rule.parameter(name) for name in ("start", "stop", "step"))
+    rungs = int((start - stop) / step + NOISE)
+    thresholds = [round(start - rung * step, 9) for rung in range(rungs + 1)]
+    for threshold in thresholds:
+        kept = float((pixels >= threshold * 255 - NOISE).mean())
+        if kept > 0 and kept >= rule.parameter("minimum_share"):
+            return threshold
+    return thresholds[-1]
 
-    def sha256(self) -> str:
-        """Name the policy: 64 hex digits, equal for equal policies however they were written."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()
 
+def clean(rule: Rule, pixels: Pixels, threshold: float | None) -> Pixels:
+    """Drop from a map the pieces that the rule drops, and fill the holes that it fills: uint8 [320, 320].
 
-def parse_policy(text: str) -> Policy:
-    """Parse the short form: a threshold such as `0.7`, `otsu`, or `soft`.
-
-    Raises:
-        PolicyError: it is none of these, or the threshold is not above 0 and at most 1.
+    A dropped cell has probability 0, a filled one 1. Pieces are 8-connected, background is 4-connected. For `soft` a
+    piece is what is not nought.
     """
-    text = text.strip()
-    if text in ("otsu", "soft"):
-        return Policy(text, None)
-    try:
-        threshold = float(text)
-    except ValueError:
-        raise PolicyError(f"--policy {text}: expected a threshold such as 0.7, otsu, or soft") from None
-    if not (math.isfinite(threshold) and 0 < threshold <= 1):
-        raise PolicyError(f"--policy {text}: a threshold is above 0 and at most 1")
-    return Policy("fixed", threshold)
+    level = 1 if threshold is None else threshold * 255 - NOISE
+    fills = rule.holes == "fill" and rule.fill_below > 0
+    if rule.method != "hysteresis" and not rule.minimum_component and not fills:
+        return pixels
+    pixels = pixels.copy()
+    labels, count = ndimage.label(pixels >= level, structure=EIGHT_CONNECTED)
+    dropped = np.zeros(count + 1, bool)
+    if rule.minimum_component:
+        dropped |= np.bincount(labels.ravel(), minlength=count + 1) < rule.minimum_component
+    if rule.method == "hysteresis" and count:
+        peaks = ndimage.maximum(pixels, labels, index=np.arange(count + 1))
+        dropped |= np.asarray(peaks) < rule.parameter("high") * 255 - NOISE
+    dropped[0] = False
+    pixels[dropped[labels]] = 0
+    if fills:
+        outside = np.pad(pixels < level, 1, constant_values=True)
+        holes, count = ndimage.label(outside)
+        small = np.bincount(holes.ravel(), minlength=count + 1) < rule.fill_below
+        small[[0, holes[0, 0]]] = False
+        pixels[small[holes][1:-1, 1:-1]] = 255
+    return pixels
 
 
-def effective_threshold(policy: Policy, pixels: NDArray[np.uint8]) -> float | None:
-    """Give the threshold in force for one map, 0..1, or None for `soft`, which has none."""
-    if policy.method == "otsu":
-        return otsu_level(pixels) / 255
-    return policy.threshold
-
-
-def alpha_table(policy: Policy, threshold: float | None) -> NDArray[np.uint8]:
+def alpha_table(rule: Rule, threshold: float | None) -> NDArray[np.uint8]:
     """Tabulate alpha (0..255) for each probability level: uint8 [256]."""
     levels = np.arange(256)
-    if policy.method == "soft" or threshold is None:
+    if threshold is None:
         return levels.astype(np.uint8)
-    # Levels are k/255; a threshold that is itself k/255 must keep level k, so rounding noise is allowed for.
-    return np.where(levels >= threshold * 255 - 1e-9, 255, 0).astype(np.uint8)
+    if rule.method == "ramp":
+        width = rule.parameter("width")
+        rising = (levels / 255 - (threshold - width / 2)) / width
+        return np.rint(np.clip(rising, 0, 1) * 255).astype(np.uint8)
+    return np.where(levels >= threshold * 255 - NOISE, 255, 0).astype(np.uint8)
 
 
-def otsu_level(pixels: NDArray[np.uint8]) -> int:
+def otsu_level(pixels: Pixels) -> int:
     """Find Otsu's threshold: the level k for which `pixels >= k` splits the histogram with most between-class variance.
 
     N. Otsu, "A threshold selection method from gray-level histograms", IEEE SMC 9(1), 1979. Of equal maxima the lowest

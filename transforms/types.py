@@ -23,6 +23,7 @@ FAILURE_CODES = {
     "truncated": "a picture that ends too early",
     "out_of_memory": "no memory for this photo, even alone",
     "inference_failed": "the network failed on this photo alone",
+    "no_subject": "the mask is empty, and the policy fails such photos",
     "write_failed": "the result could not be written",
 }
 """Every code that a failed row can carry, with its meaning."""
@@ -161,6 +162,8 @@ class ReportRow:
     weights_sha256: str | None = None
     precision: str | None = None
     policy_sha256: str | None = None
+    rule: str | None = None
+    rule_sha256: str | None = None
     method: str | None = None
     threshold: float | None = None
     statistics: MaskStatistics | None = None

@@ -15,7 +15,7 @@ from transforms.types import Failure, ManifestRow, Photo, SaliencyMap
 class Work:
     """What is known so far of one photo and of the manifest rows that name it.
 
-    network_input: uint8 [320, 320, 3] while the photo waits for the network, else None.
+    data: the photo's file. network_input: uint8 [320, 320, 3] while the photo waits for the network, else None.
     failure: why the photo goes no further; then it passes the remaining steps untouched.
     """
 
@@ -23,7 +23,7 @@ class Work:
     times: StepTimes = field(default_factory=StepTimes)
     source_version: str | None = None
     source_sha256: str | None = None
-    source_bytes: int | None = None
+    data: bytes = b""
     photo: Photo | None = None
     map_key: str = ""
     network_input: NDArray[np.uint8] | None = None

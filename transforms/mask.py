@@ -1,0 +1,35 @@
+"""A rule applied to a map: the mask at the photo's own size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.policy import Rule
+from transforms.threshold import alpha_table, clean, effective_threshold, normalize
+from transforms.timing import StepTimes
+from transforms.upsample import upsample
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """alpha: uint8 [H, W]. cleaned: the map as the rule left it, uint8 [320, 320]. threshold: 0..1, None for `soft`."""
+
+    alpha: NDArray[np.uint8]
+    cleaned: NDArray[np.uint8]
+    threshold: float | None
+
+
+def make_mask(rule: Rule, pixels: NDArray[np.uint8], size: tuple[int, int], times: StepTimes) -> Mask:
+    """Apply a rule to a map: normalise and clean it, bring it to a photo's width and height, threshold it."""
+    with times.measure("threshold"):
+        if rule.normalize == "minmax":
+            pixels = normalize(pixels)
+        threshold = effective_threshold(rule, pixels)
+        cleaned = clean(rule, pixels, threshold)
+    with times.measure("upsample"):
+        probability = upsample(cleaned, size, rule.interpolation)
+    with times.measure("threshold"):
+        return Mask(alpha_table(rule, threshold).take(probability), cleaned, threshold)
