@@ -27,9 +27,9 @@ def main(arguments: Sequence[str]) -> int:
             from pipeline.demo import demo
 
             return demo(flags, others)
-        from pipeline.options import check_run
+        from pipeline.options import check_migrate, check_run
 
-        return run(check_run(flags, others))
+        return run({"run": check_run, "migrate": check_migrate}[flags.command](flags, others))
     except RequestError as error:
         print(f"whitesweep: {error}", file=sys.stderr)
         return 2

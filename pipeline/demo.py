@@ -44,7 +44,11 @@ def demo(flags: argparse.Namespace, others: Sequence[str]) -> int:
         rows = read_report(request)
         scores = [score for row in rows if (score := sample_iou(row, request, output / "catalog")) is not None]
         print(f"mean IoU of the masks with the true ones, {len(scores)} photos: {np.mean(scores):.4f}")
-        pairs = [(str(output / "catalog" / row["uri"]), f"{flags.output}/{row['output_uri']}") for row in rows]
+        pairs = [
+            (str(output / "catalog" / row["uri"]), f"{flags.output}/{row['output_uri']}")
+            for row in rows
+            if row["output_uri"]
+        ]
         sheet = output / "before-after.png"
         contact_sheet(pairs, pairs_a_row=4, side=200).save(sheet)
         print(f"look at:  {sheet}")
@@ -52,16 +56,16 @@ def demo(flags: argparse.Namespace, others: Sequence[str]) -> int:
 
 
 def read_report(request: RunRequest) -> list[dict[str, Any]]:
-    """Read the processed rows of a run's report, sorted by id."""
+    """Read the rows of a run's report, sorted by id."""
     shards = storage.glob(f"{request.info.folder}/{request.info.report}/part-*.parquet")
     rows = [row for shard in shards for row in pq.read_table(io.BytesIO(storage.read(shard).data)).to_pylist()]
-    return sorted((row for row in rows if row["status"] == "processed"), key=lambda row: str(row["id"]))
+    return sorted(rows, key=lambda row: str(row["id"]))
 
 
 def sample_iou(row: dict[str, Any], request: RunRequest, catalog: Path) -> float | None:
     """Compare one mask with the true one, or give None if there is none."""
     path = catalog / "masks" / f"{row['id']}.png"
-    saliency = load_map(f"{request.info.folder}/maps", row["map_key"])
+    saliency = load_map(request.config.maps_folder, row["map_key"]) if row["map_key"] else None
     if not path.exists() or saliency is None:
         return None
     output = request.config.output

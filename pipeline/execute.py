@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.flags import RequestError
-from pipeline.graph import build_run
+from pipeline.graph import build_migrate, build_run
 from pipeline.options import RunRequest
 from transforms.report import read_run
 
@@ -32,7 +32,10 @@ def execute(request: RunRequest) -> dict[str, Any]:
         root = beam.Pipeline(options=PipelineOptions(request.beam_arguments))
     except ValueError as error:  # what the runner itself finds missing, one line each
         raise RequestError("; ".join(line.strip(" .") for line in str(error).splitlines() if line.strip())) from error
-    build_run(root, request.manifests, request.config, request.info)
+    if request.shards is None:
+        build_run(root, request.manifests, request.config, request.info)
+    else:
+        build_migrate(root, request.manifests, request.shards, request.config, request.info)
     try:
         with quiet(request.verbose):
             root.run().wait_until_finish()

@@ -25,69 +25,76 @@ class Parser(argparse.ArgumentParser):
         raise RequestError(f"{message}. See {self.prog} --help")
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add the settings of a run."""
-    method = parser.add_argument_group("the method")
-    method.add_argument("--model", choices=sorted(PUBLISHED), default="u2net", help="network (default: %(default)s)")
-    method.add_argument("--weights", metavar="FILE", help="your own checkpoint of that network, .pth or .safetensors")
-    method.add_argument(
-        "--policy",
-        default="0.7",
-        metavar="P",
-        help="a threshold of the saliency probability, the name of a method (otsu, soft, ramp, hysteresis, ladder), or "
-        "a TOML file of rules (default: %(default)s)",
-    )
-    method.add_argument(
-        "--interpolation",
-        choices=sorted(INTERPOLATIONS),
-        help="how the 320x320 map is brought to the photo's size (default: as the policy says, else bilinear)",
-    )
-    method.add_argument(
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Add what decides how a map is made, and where."""
+    network = parser.add_argument_group("the network")
+    network.add_argument("--model", choices=sorted(PUBLISHED), default="u2net", help="network (default: %(default)s)")
+    network.add_argument("--weights", metavar="FILE", help="your own checkpoint of that network, .pth or .safetensors")
+    network.add_argument(
         "--sharpen",
         type=int,
         default=150,
         metavar="PERCENT",
         help="strength of the unsharp mask before the network; 0 is off (default: %(default)s)",
     )
-    output = parser.add_argument_group("the pictures")
-    output.add_argument(
-        "--background", default="white", metavar="COLOUR", help="a colour, or `transparent` (default: %(default)s)"
-    )
-    output.add_argument(
-        "--format",
-        choices=["same", *sorted(ENCODINGS)],
-        default="same",
-        help="`same` keeps JPEG, PNG and WebP and makes PNG of others; JPEG is written at quality 95 4:4:4, PNG and "
-        "WebP lossless (default: %(default)s)",
-    )
-    machine = parser.add_argument_group("the machine")
-    machine.add_argument(
-        "--runner",
-        metavar="NAME",
-        default="local",
-        help="local, flink, dataflow or any Beam runner; Beam's own flags may follow (default: %(default)s)",
-    )
-    machine.add_argument(
+    network.add_argument(
         "--device",
         choices=["auto", "cpu", "cuda"],
         default="auto",
         help="auto takes a GPU if there is one; cuda without one is an error (default: %(default)s)",
     )
-    machine.add_argument(
+    network.add_argument(
         "--precision",
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
         help="auto is bf16 for u2net where the processor has it, which costs no accuracy, else fp32 "
         "(default: %(default)s)",
     )
-    machine.add_argument(
+    network.add_argument(
         "--batch_size",
         type=int,
         metavar="N",
         help="photos that go through the network together (default: 16 on a GPU, 1 on a CPU)",
     )
+
+
+def add_rendering(parser: argparse.ArgumentParser, policy: str | None) -> None:
+    """Add what decides how a map and a photo become a picture. policy: the default; None if it must be given."""
+    pictures = parser.add_argument_group("the pictures")
+    pictures.add_argument(
+        "--policy",
+        default=policy,
+        required=policy is None,
+        metavar="P",
+        help="a threshold of the saliency probability, the name of a method (otsu, soft, ramp, hysteresis, ladder), or "
+        "a TOML file of rules" + (f" (default: {policy})" if policy else ""),
+    )
+    pictures.add_argument(
+        "--interpolation",
+        choices=sorted(INTERPOLATIONS),
+        help="how the 320x320 map is brought to the photo's size (default: as the policy says, else bilinear)",
+    )
+    pictures.add_argument(
+        "--background", default="white", metavar="COLOUR", help="a colour, or `transparent` (default: %(default)s)"
+    )
+    pictures.add_argument(
+        "--format",
+        choices=["same", *sorted(ENCODINGS)],
+        default="same",
+        help="`same` keeps JPEG, PNG and WebP and makes PNG of others; JPEG is written at quality 95 4:4:4, PNG and "
+        "WebP lossless (default: %(default)s)",
+    )
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """Add what concerns the run as a whole."""
     run = parser.add_argument_group("the run")
-    run.add_argument("--force", action="store_true", help="ignore stored saliency maps and predict every photo again")
+    run.add_argument(
+        "--runner",
+        metavar="NAME",
+        default="local",
+        help="local, flink, dataflow or any Beam runner; Beam's own flags may follow (default: %(default)s)",
+    )
     run.add_argument(
         "--max_failure_fraction",
         type=float,
@@ -122,16 +129,36 @@ def make_parser() -> Parser:
         description="Put every photo of the manifests on white, and write a report with one row for each.",
         allow_abbrev=False,
     )
+    _add_paths(run_parser)
+    add_network(run_parser)
     run_parser.add_argument(
-        "--manifest",
-        action="append",
-        required=True,
-        metavar="M",
-        help="a CSV, JSON Lines or Parquet file with a uri column, a glob of such files, a folder of images, or a glob "
-        "of images; may be given more than once",
+        "--force", action="store_true", help="ignore stored saliency maps and predict every photo again"
     )
-    run_parser.add_argument("--output", required=True, metavar="DIR", help="a folder, or gs://bucket/prefix")
-    add_settings(run_parser)
+    add_rendering(run_parser, "0.7")
+    add_running(run_parser)
+    migrate_parser = commands.add_parser(
+        "migrate",
+        help="apply another policy to a catalog, from its stored maps",
+        description="Put every photo on white again under another policy, from the saliency maps that the newest "
+        "report names: without the network, and byte for byte what a full run under that policy would give.",
+        allow_abbrev=False,
+    )
+    _add_paths(migrate_parser)
+    migrate_parser.add_argument(
+        "--from",
+        dest="from_dir",
+        metavar="DIR",
+        help="the output folder whose report and maps to start from (default: --output itself)",
+    )
+    migrate_parser.add_argument(
+        "--missing",
+        choices=["fail", "predict"],
+        default="fail",
+        help="what to do with a photo without a stored map: a failed row, or the network (default: %(default)s)",
+    )
+    add_rendering(migrate_parser, None)
+    add_network(migrate_parser)
+    add_running(migrate_parser)
     demo_parser = commands.add_parser(
         "demo",
         help="make a small sample catalog and run it (what no command at all does)",
@@ -139,5 +166,21 @@ def make_parser() -> Parser:
         allow_abbrev=False,
     )
     demo_parser.add_argument("--output", default="demo", metavar="DIR", help="where to (default: %(default)s)")
-    add_settings(demo_parser)
+    add_network(demo_parser)
+    demo_parser.add_argument("--force", action="store_true", help="predict again what has been predicted")
+    add_rendering(demo_parser, "0.7")
+    add_running(demo_parser)
+    demo_parser.set_defaults(max_failure_fraction=0.1)  # one photo of it is cut short, and one shows nothing
     return parser
+
+
+def _add_paths(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--manifest",
+        action="append",
+        required=True,
+        metavar="M",
+        help="a CSV, JSON Lines or Parquet file with a uri column, a glob of such files, a folder of images, or a glob "
+        "of images; may be given more than once",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="a folder, or gs://bucket/prefix")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import apache_beam as beam
 
+from transforms.earlier import AttachEarlier
 from transforms.manifest import ManifestFile, ReadManifests
 from transforms.process import ProcessConfig, ProcessPhotos
 from transforms.report import RunInfo, WriteReport
@@ -14,3 +15,13 @@ def build_run(root: beam.Pipeline, manifests: list[ManifestFile], config: Proces
     rows = root | "ReadManifests" >> ReadManifests(manifests)
     count = rows | "CountRows" >> beam.combiners.Count.Globally()
     rows | "ProcessPhotos" >> ProcessPhotos(config) | "WriteReport" >> WriteReport(info, count)
+
+
+def build_migrate(
+    root: beam.Pipeline, manifests: list[ManifestFile], shards: list[str], config: ProcessConfig, info: RunInfo
+) -> None:
+    """Put every photo on white again under another policy, from the maps that an earlier report names."""
+    rows = root | "ReadManifests" >> ReadManifests(manifests)
+    count = rows | "CountRows" >> beam.combiners.Count.Globally()
+    known = rows | "AttachEarlier" >> AttachEarlier(shards)
+    known | "ProcessPhotos" >> ProcessPhotos(config) | "WriteReport" >> WriteReport(info, count)

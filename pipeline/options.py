@@ -8,39 +8,42 @@ import platform
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apache_beam.runners.runner import create_runner
 
-from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, load_network
 from pipeline import runners
 from pipeline.flags import RequestError
 from transforms import storage
 from transforms.composite import parse_background
 from transforms.decode import Limits
+from transforms.earlier import NoReportError, newest_report
 from transforms.manifest import ManifestError, ManifestFile, find_manifests
 from transforms.maps import MapSettings
 from transforms.policy import PolicyError, load_policy
 from transforms.process import OutputSettings, ProcessConfig
 from transforms.report import RunInfo
 from transforms.sharpen import Sharpening
-from transforms.types import PhotoError
-from weights.files import WeightsError, WeightsFile, locate
+from transforms.types import MapOrigin, PhotoError
+from weights.files import WeightsError, locate
+
+if TYPE_CHECKING:
+    from model.engine import EngineConfig
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A checked request to run the pipeline."""
+    """A checked request to run or to migrate. shards: of the report that a migration finds its maps in, else None."""
 
     manifests: list[ManifestFile]
     config: ProcessConfig
     info: RunInfo
     max_failure_fraction: float
     beam_arguments: list[str]
-    local: bool
     verbose: bool
+    shards: list[str] | None = None
 
 
 def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
@@ -49,9 +52,36 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
     Raises:
         RequestError: whatever would stop the run, before it has begun.
     """
+    request = _check_common(flags, others)
+    maps, engine = _check_model(flags)
+    resolved = {"device": engine.device, "precision": engine.precision, "weights_sha256": engine.weights.sha256}
+    return replace(
+        request,
+        config=replace(request.config, maps=maps, engine=engine, force=flags.force),
+        info=replace(request.info, settings={**request.info.settings, **resolved}),
+    )
+
+
+def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
+    """Check a migration. Unless missing maps are to be predicted, torch is not even imported.
+
+    Raises:
+        RequestError: whatever would stop it, before it has begun.
+    """
+    request = _check_common(flags, others)
+    source = _absolute(flags.from_dir) if flags.from_dir else request.config.folder
+    try:
+        shards = newest_report(source)
+    except NoReportError as error:
+        raise RequestError(f"nothing to migrate from: {error}") from error
+    maps, engine = _check_model(flags) if flags.missing == "predict" else (None, None)
+    config = replace(request.config, maps_folder=f"{source}/maps", maps=maps, engine=engine)
+    return replace(request, config=config, shards=shards)
+
+
+def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
     _check_numbers(flags)
     beam_arguments = _check_beam(flags.runner, others)
-    local = runners.is_local(flags.runner)
     output = _check_output(flags.output)
     try:
         policy = load_policy(flags.policy)
@@ -59,45 +89,60 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
             policy = policy.with_interpolation(flags.interpolation)
         background = parse_background(flags.background)
         manifests = find_manifests(flags.manifest)
-        weights = locate(flags.model, flags.weights)
-        if flags.weights:
-            load_network(weights)  # the published ones are known by their sha256; these may be anything
-    except (PolicyError, ManifestError, WeightsError, ValueError, PhotoError) as error:
+    except (PolicyError, ManifestError, ValueError, PhotoError) as error:
         raise RequestError(str(error)) from error
     if flags.format == "jpeg" and background is None:
         raise RequestError("--background transparent: JPEG cannot be transparent; use --format png or webp")
     for manifest in manifests:
         if manifest.kind in ("folder", "image") and f"{output}/".startswith(f"{manifest.base.rstrip('/')}/"):
-            raise RequestError(
-                f"--output {flags.output}: lies inside the photos' own folder {manifest.base}; use another"
-            )
-    engine = _check_device(flags, weights, local)
+            where = f"--output {flags.output}: lies inside the photos' own folder {manifest.base}"
+            raise RequestError(f"{where}; use another")
     config = ProcessConfig(
         folder=output,
-        maps=MapSettings(flags.model, weights.sha256, engine.precision, Sharpening(percent=flags.sharpen)),
-        engine=engine,
+        maps_folder=f"{output}/maps",
+        maps=None,
+        engine=None,
         output=OutputSettings(policy, background, flags.format),
         limits=Limits(flags.max_bytes, flags.max_pixels),
-        force=flags.force,
     )
-    settings = {name: value for name, value in sorted(vars(flags).items()) if name not in ("command", "verbose")}
-    settings |= {"device": engine.device, "precision": engine.precision, "weights_sha256": weights.sha256}
-    settings |= {
-        "policy": policy.canonical(),
-        "policy_sha256": policy.sha256(),
-        "beam": beam_arguments,
-        "output": output,
-    }
+    settings = {name: value for name, value in sorted(vars(flags).items()) if name != "verbose"}
+    settings |= {"policy": policy.canonical(), "policy_sha256": policy.sha256(), "beam": beam_arguments}
     now = time.time()
     run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
     info = RunInfo(run_id, output, now, settings, versions())
-    return RunRequest(manifests, config, info, flags.max_failure_fraction, beam_arguments, local, flags.verbose)
+    return RunRequest(manifests, config, info, flags.max_failure_fraction, beam_arguments, flags.verbose)
+
+
+def _check_model(flags: argparse.Namespace) -> tuple[MapSettings, EngineConfig]:
+    """Check weights, device and precision.
+
+    If the run is here, so are the device and its best precision; workers elsewhere find their own device, or fail.
+    """
+    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, load_network
+
+    local = runners.is_local(flags.runner)
+    try:
+        weights = locate(flags.model, flags.weights)
+        if flags.weights:
+            load_network(weights)  # the published ones are known by their sha256; these may be anything
+        device = choose_device(flags.device) if local else flags.device
+        if local:
+            precision = choose_precision(flags.precision, flags.model, device)
+        else:
+            default = "bf16" if flags.model == "u2net" else "fp32"
+            precision = default if flags.precision == "auto" else flags.precision
+    except (WeightsError, DeviceError) as error:
+        raise RequestError(str(error)) from error
+    origin = MapOrigin(flags.model, weights.sha256, precision)
+    engine = EngineConfig(weights, device, precision, flags.batch_size)
+    return MapSettings(origin, Sharpening(percent=flags.sharpen)), engine
 
 
 def versions() -> dict[str, str]:
     """Name the versions of everything that the output's bytes depend on."""
     packages = ("apache-beam", "torch", "pillow", "numpy", "scipy", "pyarrow")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+    installed = {found.metadata["Name"].lower(): found.version for found in metadata.distributions()}
+    return {"python": platform.python_version(), **{name: installed.get(name, "absent") for name in packages}}
 
 
 def _check_numbers(flags: argparse.Namespace) -> None:
@@ -127,6 +172,10 @@ def _check_beam(runner: str, others: Sequence[str]) -> list[str]:
     return arguments
 
 
+def _absolute(folder: str) -> str:
+    return folder.rstrip("/") if storage.scheme(folder) != "file" else os.path.abspath(storage.local_path(folder))
+
+
 def _check_output(output: str) -> str:
     """Make the output folder absolute, and make sure that something can be written there."""
     if storage.scheme(output) == "gs":
@@ -134,10 +183,10 @@ def _check_output(output: str) -> str:
             storage.is_folder(output)
         except Exception as error:  # whatever keeps us from listing it will keep us from writing it
             raise RequestError(f"--output {output}: cannot be reached: {str(error).splitlines()[0]}") from error
-        return output.rstrip("/")
+        return _absolute(output)
     if storage.scheme(output) != "file":
         raise RequestError(f"--output {output}: expected a folder or a gs:// address")
-    folder = existing = os.path.abspath(storage.local_path(output))
+    folder = existing = _absolute(output)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing):
@@ -145,17 +194,3 @@ def _check_output(output: str) -> str:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise RequestError(f"--output {output}: no permission to write in {existing}")
     return folder
-
-
-def _check_device(flags: argparse.Namespace, weights: WeightsFile, local: bool) -> EngineConfig:
-    """Resolve device and precision: here if the run is here; workers elsewhere find their own device, or fail."""
-    try:
-        device = choose_device(flags.device) if local else flags.device
-        if local:
-            precision = choose_precision(flags.precision, flags.model, device)
-        else:
-            default = "bf16" if flags.model == "u2net" else "fp32"
-            precision = default if flags.precision == "auto" else flags.precision
-    except DeviceError as error:
-        raise RequestError(str(error)) from error
-    return EngineConfig(weights, device, precision, flags.batch_size)

@@ -14,11 +14,13 @@ from transforms.process import ProcessConfig, ProcessPhotos
 from transforms.report import RunInfo
 from transforms.saliency import PredictSaliency
 from transforms.sharpen import Sharpening
+from transforms.types import MapOrigin
 from weights.files import WeightsFile
 
 CONFIG = ProcessConfig(
     "/out",
-    MapSettings("u2netp", "0" * 64, "fp32", Sharpening()),
+    "/out/maps",
+    MapSettings(MapOrigin("u2netp", "0" * 64, "fp32"), Sharpening()),
     EngineConfig(WeightsFile("u2netp", "/weights", "0" * 64), "cpu", "fp32"),
 )
 PHOTO_STEPS = {"ProcessPhotos/Prepare", "ProcessPhotos/PredictSaliency/PredictBatch", "ProcessPhotos/Finish"}
@@ -79,7 +81,7 @@ def test_a_hint_on_the_whole_keeps_the_stage_whole_and_one_inside_would_split_it
                 return PredictSaliency(config).with_resource_hints(min_ram="8GB")
 
             with monkeypatch.context() as patch:
-                patch.setattr("transforms.process.PredictSaliency", hinted)
+                patch.setattr("transforms.saliency.PredictSaliency", hinted)
                 _ = root | beam.Create([]) | "ProcessPhotos" >> process
         else:
             _ = root | beam.Create([]) | "ProcessPhotos" >> process.with_resource_hints(min_ram="8GB")

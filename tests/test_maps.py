@@ -10,18 +10,19 @@ import pytest
 
 from transforms.maps import MapSettings, load_map, map_key, map_uri, store_map
 from transforms.sharpen import Sharpening
-from transforms.types import SaliencyMap
+from transforms.types import MapOrigin, SaliencyMap
 
-SETTINGS = MapSettings("u2net", "w" * 64, "fp32", Sharpening())
+ORIGIN = MapOrigin("u2net", "w" * 64, "fp32")
+SETTINGS = MapSettings(ORIGIN, Sharpening())
 KEY = map_key("s" * 64, SETTINGS)
 
 
 def test_the_key_changes_with_all_that_the_map_depends_on() -> None:
     others = [
         map_key("t" * 64, SETTINGS),
-        map_key("s" * 64, replace(SETTINGS, model="u2netp")),
-        map_key("s" * 64, replace(SETTINGS, weights_sha256="v" * 64)),
-        map_key("s" * 64, replace(SETTINGS, precision="bf16")),
+        map_key("s" * 64, replace(SETTINGS, origin=replace(ORIGIN, model="u2netp"))),
+        map_key("s" * 64, replace(SETTINGS, origin=replace(ORIGIN, weights_sha256="v" * 64))),
+        map_key("s" * 64, replace(SETTINGS, origin=replace(ORIGIN, precision="bf16"))),
         map_key("s" * 64, replace(SETTINGS, sharpening=Sharpening(percent=0))),
         map_key("s" * 64, replace(SETTINGS, sharpening=Sharpening(radius=3))),
     ]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from transforms import storage
 from transforms.sharpen import SIDE, Sharpening
-from transforms.types import PhotoError, SaliencyMap
+from transforms.types import MapOrigin, PhotoError, SaliencyMap
 
 PREPROCESSING_VERSION = 1
 """Raised when decode or sharpen come to give other pixels for the same settings."""
@@ -22,9 +22,7 @@ PREPROCESSING_VERSION = 1
 class MapSettings:
     """Everything besides the photo that decides what leaves the network."""
 
-    model: str
-    weights_sha256: str
-    precision: str
+    origin: MapOrigin
     sharpening: Sharpening
 
 
@@ -32,9 +30,9 @@ def map_key(source_sha256: str, settings: MapSettings) -> str:
     """Name a map by all that it depends on: sha256 over the photo's bytes and every setting, 64 hex digits."""
     parts = {
         "source": source_sha256,
-        "weights": settings.weights_sha256,
-        "model": settings.model,
-        "precision": settings.precision,
+        "weights": settings.origin.weights_sha256,
+        "model": settings.origin.model,
+        "precision": settings.origin.precision,
         "preprocessing": {"version": PREPROCESSING_VERSION, **settings.sharpening.digest_parts()},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.metrics import Metrics
 
-from model.engine import EngineConfig
 from transforms import storage
 from transforms.composite import WHITE, Background, combine_alpha, composite
 from transforms.decode import Limits, decode
@@ -26,12 +25,14 @@ from transforms.maps import MapSettings, load_map, map_key, store_map
 from transforms.mask import make_mask
 from transforms.naming import output_name
 from transforms.policy import Policy, Rule
-from transforms.saliency import PredictSaliency
 from transforms.sharpen import network_input
 from transforms.statistics import describe
 from transforms.timing import StepTimes
 from transforms.types import Cutout, Failure, ManifestRow, Outcome, Photo, PhotoError, ReportRow, SaliencyMap
 from transforms.work import Work
+
+if TYPE_CHECKING:
+    from model.engine import EngineConfig
 
 NAMESPACE = "ProcessPhotos"
 NO_MEMORY = "no memory for this photo; run fewer workers or lower --max_pixels"
@@ -49,13 +50,19 @@ class OutputSettings:
 
 @dataclass(frozen=True, slots=True)
 class ProcessConfig:
-    """Everything ProcessPhotos needs to know. folder: the output folder or bucket prefix."""
+    """Everything ProcessPhotos needs to know.
+
+    folder: the output folder or bucket prefix. maps_folder: where maps are looked for and stored.
+    maps, engine: how new maps are made; None if the network may not be asked.
+    force: predict anew even what is stored.
+    """
 
     folder: str
-    maps: MapSettings
-    engine: EngineConfig
+    maps_folder: str
+    maps: MapSettings | None
+    engine: EngineConfig | None
     output: OutputSettings = field(default_factory=OutputSettings)
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     force: bool = False
 
 
@@ -90,13 +97,32 @@ def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
         sha256 = hashlib.sha256(blob.data).hexdigest()
         work = replace(work, source_version=blob.version, source_sha256=sha256, data=blob.data)
         photo = _step(times, "decode", decode, blob.data, config.limits)
-        work = replace(work, photo=photo, map_key=map_key(sha256, config.maps))
-        saliency = None if config.force else _step(times, "maps", load_map, f"{config.folder}/maps", work.map_key)
-        if saliency is not None:
-            return replace(work, saliency=saliency)
+        work = _step(times, "maps", find_map, replace(work, photo=photo), config)
+        if work.saliency is not None:
+            return work
+        assert config.maps is not None  # or find_map would have raised
         return replace(work, network_input=_step(times, "sharpen", network_input, photo, config.maps.sharpening))
     except _StepError as error:
         return replace(work, failure=error.failure)
+
+
+def find_map(work: Work, config: ProcessConfig) -> Work:
+    """Take the photo's map from the store: the one an earlier report names, or the one our own settings would make.
+
+    Raises:
+        PhotoError: no_map, if there is none and the network may not be asked.
+    """
+    assert work.source_sha256 is not None
+    for row in work.rows:
+        if row.earlier is not None and row.earlier.source_sha256 == work.source_sha256:
+            saliency = load_map(config.maps_folder, row.earlier.map_key)
+            if saliency is not None:
+                return replace(work, saliency=saliency, origin=row.earlier.origin)
+    if config.maps is None:
+        raise PhotoError("no_map", "no stored map of this photo; run it first, or migrate with --missing predict")
+    key = map_key(work.source_sha256, config.maps)
+    saliency = None if config.force else load_map(config.maps_folder, key)
+    return replace(work, map_key=key, saliency=saliency, origin=config.maps.origin)
 
 
 def render(
@@ -132,17 +158,17 @@ def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
     failure, times = work.failure, work.times
     if failure is None and work.is_new_map and work.saliency is not None:
         try:
-            _step(times, "maps", store_map, f"{config.folder}/maps", work.saliency)
+            _step(times, "maps", store_map, config.maps_folder, work.saliency)
         except _StepError as error:
             failure = error.failure
     cutouts: dict[Rule, Cutout] = {}  # rows of one photo mostly share their rule
     for row in work.rows:
-        report = _report_row(row, work, config)
+        report = _report_row(row, work)
         try:
             if failure is not None:
                 yield Outcome(_failed(report, failure), times)
             else:
-                yield Outcome(_deliver(report, work, cutouts, config, times), times)
+                yield Outcome(_deliver(row, report, work, cutouts, config, times), times)
         except _StepError as error:
             yield Outcome(_failed(report, error.failure), times)
         except MemoryError:
@@ -151,7 +177,12 @@ def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
 
 
 def _deliver(
-    report: ReportRow, work: Work, cutouts: dict[Rule, Cutout], config: ProcessConfig, times: StepTimes
+    row: ManifestRow,
+    report: ReportRow,
+    work: Work,
+    cutouts: dict[Rule, Cutout],
+    config: ProcessConfig,
+    times: StepTimes,
 ) -> ReportRow:
     """Render under the rule that serves the row, unless another row had it done, and write the picture."""
     photo, saliency = work.photo, work.saliency
@@ -174,17 +205,20 @@ def _deliver(
         message = "no product was found; look at the photo, or say on_no_subject in the policy"
         return _failed(report, Failure("threshold", "no_subject", message))
     output = output_name(report.id, ENCODINGS[cutout.format].extension)
-    _step(times, "write", storage.write, f"{config.folder}/{output}", cutout.data, cutout.content_type)
+    uri, sha256 = f"{config.folder}/{output}", hashlib.sha256(cutout.data).hexdigest()
+    earlier = row.earlier
+    if not (earlier and (earlier.output_uri, earlier.output_sha256) == (output, sha256) and storage.exists(uri)):
+        _step(times, "write", storage.write, uri, cutout.data, cutout.content_type)
     return replace(
         report,
         status="processed",
         output_uri=output,
-        output_sha256=hashlib.sha256(cutout.data).hexdigest(),
+        output_sha256=sha256,
         output_bytes=len(cutout.data),
     )
 
 
-def _report_row(row: ManifestRow, work: Work, config: ProcessConfig) -> ReportRow:
+def _report_row(row: ManifestRow, work: Work) -> ReportRow:
     """Begin the report row with all that is known by now, so that a later failure still says where its map is."""
     report = ReportRow(row.id, row.uri, row.category, row.attributes, status="failed")
     if work.source_sha256 is not None:
@@ -197,13 +231,13 @@ def _report_row(row: ManifestRow, work: Work, config: ProcessConfig) -> ReportRo
     if work.photo is not None:
         width, height = work.photo.size
         report = replace(report, source_format=work.photo.format, width=width, height=height)
-    if work.saliency is not None:
+    if work.saliency is not None and work.origin is not None:
         report = replace(
             report,
             map_key=work.saliency.key,
-            model=config.maps.model,
-            weights_sha256=config.maps.weights_sha256,
-            precision=config.maps.precision,
+            model=work.origin.model,
+            weights_sha256=work.origin.weights_sha256,
+            precision=work.origin.precision,
         )
     return report
 
@@ -251,11 +285,14 @@ class ProcessPhotos(beam.PTransform):
 
     def expand(self, rows: beam.PCollection) -> beam.PCollection:
         """Map a PCollection of ManifestRow to one of Outcome."""
-        return (
+        works = (
             rows
             | "KeyByPhoto" >> beam.Map(_key_by_photo).with_output_types(tuple[str, ManifestRow])
             | "GroupByPhoto" >> beam.GroupByKey()
             | "Prepare" >> beam.ParDo(_Prepare(self.config))
-            | "PredictSaliency" >> PredictSaliency(self.config.engine)
-            | "Finish" >> beam.ParDo(_Finish(self.config))
         )
+        if self.config.engine is not None:
+            from transforms.saliency import PredictSaliency  # here, as it needs torch and a migration does not
+
+            works = works | "PredictSaliency" >> PredictSaliency(self.config.engine)
+        return works | "Finish" >> beam.ParDo(_Finish(self.config))

@@ -21,6 +21,7 @@ FAILURE_CODES = {
     "unsupported_format": "a picture, but of a format that is not read",
     "corrupt": "a picture whose data is damaged",
     "truncated": "a picture that ends too early",
+    "no_map": "no saliency map of this photo is stored, and the network may not be asked",
     "out_of_memory": "no memory for this photo, even alone",
     "inference_failed": "the network failed on this photo alone",
     "no_subject": "the mask is empty, and the policy fails such photos",
@@ -53,12 +54,32 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class MapOrigin:
+    """What made a map: the network, the sha256 of its weights, and the precision it ran in."""
+
+    model: str
+    weights_sha256: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier report says of a row: which photo it was, where its map is, and what was written."""
+
+    source_sha256: str
+    map_key: str
+    origin: MapOrigin
+    output_uri: str | None
+    output_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ManifestRow:
     """One row of a manifest, or what could be read of it.
 
     id: names the output. uri: as written in the manifest. source: the same, resolved against the manifest's folder.
     manifest, line: where the row stands (line counts from 1, for Parquet the row number).
-    failure: what is already known to be wrong with it.
+    failure: what is already known to be wrong with it. earlier: what a report says of it, if one was asked.
     """
 
     id: str
@@ -69,6 +90,7 @@ class ManifestRow:
     manifest: str = ""
     line: int = 0
     failure: Failure | None = None
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.timing import StepTimes
-from transforms.types import Failure, ManifestRow, Photo, SaliencyMap
+from transforms.types import Failure, ManifestRow, MapOrigin, Photo, SaliencyMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class Work:
     """What is known so far of one photo and of the manifest rows that name it.
 
     data: the photo's file. network_input: uint8 [320, 320, 3] while the photo waits for the network, else None.
+    origin: what made the map, or will.
     failure: why the photo goes no further; then it passes the remaining steps untouched.
     """
 
@@ -28,5 +29,6 @@ class Work:
     map_key: str = ""
     network_input: NDArray[np.uint8] | None = None
     saliency: SaliencyMap | None = None
+    origin: MapOrigin | None = None
     is_new_map: bool = False
     failure: Failure | None = None
