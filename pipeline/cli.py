@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.flags import RequestError, make_parser
+from pipeline.flags import RequestError, RunError, make_parser
 
 if TYPE_CHECKING:
     from pipeline.options import RunRequest
@@ -27,12 +27,20 @@ def main(arguments: Sequence[str]) -> int:
             from pipeline.demo import demo
 
             return demo(flags, others)
+        if flags.command == "compare":
+            from pipeline.compare import check_compare, compare
+
+            return compare(check_compare(flags, others), flags.policy)
         from pipeline.options import check_migrate, check_run
 
         return run({"run": check_run, "migrate": check_migrate}[flags.command](flags, others))
     except RequestError as error:
         print(f"whitesweep: {error}", file=sys.stderr)
         return 2
+    except RunError as error:
+        print(f"whitesweep: the run stopped: {error}", file=sys.stderr)
+        print("whitesweep: what was finished is kept; the same command goes on from there", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("whitesweep: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         sys.stderr.flush()
@@ -54,15 +62,10 @@ def _set_up_logging(verbose: bool) -> None:
 
 def run(request: RunRequest) -> int:
     """Run a checked request, print the summary, and give the exit code."""
-    from pipeline.execute import RunError, execute
+    from pipeline.execute import execute
     from pipeline.summary import summarise
 
-    try:
-        report = execute(request)
-    except RunError as error:
-        print(f"whitesweep: the run stopped: {error}", file=sys.stderr)
-        print("whitesweep: what was finished is kept; the same command goes on from there", file=sys.stderr)
-        return 1
+    report = execute(request)
     print(summarise(report, request))
     failed = report["statuses"].get("failed", 0)
     if failed > request.max_failure_fraction * report["rows"]:

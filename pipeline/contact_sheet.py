@@ -35,6 +35,11 @@ def contact_sheet(pairs: Iterable[tuple[str, str]], pairs_a_row: int, side: int)
 
 
 def _tile(uri: str, side: int) -> Image.Image:
+    return open_tile(uri, side) or Image.new("RGB", (side, side), PAPER[:3])
+
+
+def open_tile(uri: str, side: int) -> Image.Image | None:
+    """Open a picture small, upright and on paper, fitted into a square; None if it cannot be read."""
     try:
         with Image.open(io.BytesIO(storage.read(uri).data)) as image:
             image.draft("RGB", (2 * side, 2 * side))
@@ -42,4 +47,4 @@ def _tile(uri: str, side: int) -> Image.Image:
             paper = Image.new("RGBA", small.size, PAPER)
             return Image.alpha_composite(paper, small).convert("RGB")
     except (PhotoError, OSError, SyntaxError, ValueError):
-        return Image.new("RGB", (side, side), PAPER[:3])
+        return None

@@ -4,44 +4,53 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.flags import RequestError
+from pipeline.flags import RequestError, RunError
 from pipeline.graph import build_migrate, build_run
 from pipeline.options import RunRequest
 from transforms.report import read_run
 
 
-class RunError(Exception):
-    """The run stopped before its end: one line that says why."""
-
-
 def execute(request: RunRequest) -> dict[str, Any]:
-    """Run to the end; give the run.json of the committed run.
+    """Run or migrate to the end; give the run.json of the committed run.
+
+    Raises:
+        RequestError, RunError: see run_graph.
+    """
+
+    def build(root: beam.Pipeline) -> None:
+        if request.shards is None:
+            build_run(root, request.manifests, request.config, request.info)
+        else:
+            build_migrate(root, request.manifests, request.shards, request.config, request.info)
+
+    run_graph(request.beam_arguments, request.verbose, build)
+    return read_run(request.info.folder, request.info.run_id)
+
+
+def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pipeline], None]) -> None:
+    """Build a graph and run it to its end.
 
     Raises:
         RequestError: the runner lacks a flag.
         RunError: something that no photo would survive (a full disk, a failing device, an altered weights file).
     """
     try:
-        root = beam.Pipeline(options=PipelineOptions(request.beam_arguments))
+        root = beam.Pipeline(options=PipelineOptions(beam_arguments))
     except ValueError as error:  # what the runner itself finds missing, one line each
         raise RequestError("; ".join(line.strip(" .") for line in str(error).splitlines() if line.strip())) from error
-    if request.shards is None:
-        build_run(root, request.manifests, request.config, request.info)
-    else:
-        build_migrate(root, request.manifests, request.shards, request.config, request.info)
+    build(root)
     try:
-        with quiet(request.verbose):
+        with quiet(verbose):
             root.run().wait_until_finish()
     except Exception as error:
         raise RunError(_reason(error)) from error
-    return read_run(request.info.folder, request.info.run_id)
 
 
 @contextmanager

@@ -17,6 +17,10 @@ class RequestError(Exception):
     """The request itself is wrong: one line for the user, exit code 2, nothing was touched."""
 
 
+class RunError(Exception):
+    """The run stopped before its end: one line that says why; exit code 1."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that says what is wrong in one line."""
 
@@ -86,8 +90,8 @@ def add_rendering(parser: argparse.ArgumentParser, policy: str | None) -> None:
     )
 
 
-def add_running(parser: argparse.ArgumentParser) -> None:
-    """Add what concerns the run as a whole."""
+def add_runner(parser: argparse.ArgumentParser) -> None:
+    """Add what decides where the graph runs."""
     run = parser.add_argument_group("the run")
     run.add_argument(
         "--runner",
@@ -95,6 +99,13 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         default="local",
         help="local, flink, dataflow or any Beam runner; Beam's own flags may follow (default: %(default)s)",
     )
+    run.add_argument("--verbose", action="store_true", help="show Beam's own log")
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """Add what concerns the run as a whole."""
+    add_runner(parser)
+    run = parser.add_argument_group("the rows")
     run.add_argument(
         "--max_failure_fraction",
         type=float,
@@ -116,7 +127,6 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="a photo of more pixels is a failed row (default: %(default)s)",
     )
-    run.add_argument("--verbose", action="store_true", help="show Beam's own log")
 
 
 def make_parser() -> Parser:
@@ -159,6 +169,20 @@ def make_parser() -> Parser:
     add_rendering(migrate_parser, None)
     add_network(migrate_parser)
     add_running(migrate_parser)
+    compare_parser = commands.add_parser(
+        "compare",
+        help="see what another policy would change, before it is applied",
+        description="Compare two policies on the stored maps of the newest report under a folder.",
+        allow_abbrev=False,
+    )
+    compare_parser.add_argument(
+        "--from", dest="from_dir", required=True, metavar="DIR", help="the output folder whose report and maps to use"
+    )
+    compare_parser.add_argument(
+        "--policy", action="append", required=True, metavar="P", help="a policy as for run; give it twice, A and B"
+    )
+    compare_parser.add_argument("--output", required=True, metavar="DIR", help="where the table and the sheet go")
+    add_runner(compare_parser)
     demo_parser = commands.add_parser(
         "demo",
         help="make a small sample catalog and run it (what no command at all does)",

@@ -69,7 +69,7 @@ def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
         RequestError: whatever would stop it, before it has begun.
     """
     request = _check_common(flags, others)
-    source = _absolute(flags.from_dir) if flags.from_dir else request.config.folder
+    source = absolute(flags.from_dir) if flags.from_dir else request.config.folder
     try:
         shards = newest_report(source)
     except NoReportError as error:
@@ -81,8 +81,8 @@ def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
 
 def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
     _check_numbers(flags)
-    beam_arguments = _check_beam(flags.runner, others)
-    output = _check_output(flags.output)
+    beam_arguments = check_beam(flags.runner, others)
+    output = check_output(flags.output)
     try:
         policy = load_policy(flags.policy)
         if flags.interpolation:
@@ -106,6 +106,7 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
         limits=Limits(flags.max_bytes, flags.max_pixels),
     )
     settings = {name: value for name, value in sorted(vars(flags).items()) if name != "verbose"}
+    settings |= {"manifest_folders": list(dict.fromkeys(manifest.base for manifest in manifests))}
     settings |= {"policy": policy.canonical(), "policy_sha256": policy.sha256(), "beam": beam_arguments}
     now = time.time()
     run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
@@ -160,7 +161,8 @@ def _check_numbers(flags: argparse.Namespace) -> None:
             raise RequestError(f"--{name} {value}: must be {limit}")
 
 
-def _check_beam(runner: str, others: Sequence[str]) -> list[str]:
+def check_beam(runner: str, others: Sequence[str]) -> list[str]:
+    """Complete and check Beam's flags."""
     arguments = runners.beam_arguments(runner, others)
     try:
         create_runner(runners.runner_name(runner))
@@ -172,21 +174,22 @@ def _check_beam(runner: str, others: Sequence[str]) -> list[str]:
     return arguments
 
 
-def _absolute(folder: str) -> str:
+def absolute(folder: str) -> str:
+    """Make a local folder's path absolute; leave another address but for its last slash."""
     return folder.rstrip("/") if storage.scheme(folder) != "file" else os.path.abspath(storage.local_path(folder))
 
 
-def _check_output(output: str) -> str:
+def check_output(output: str) -> str:
     """Make the output folder absolute, and make sure that something can be written there."""
     if storage.scheme(output) == "gs":
         try:
             storage.is_folder(output)
         except Exception as error:  # whatever keeps us from listing it will keep us from writing it
             raise RequestError(f"--output {output}: cannot be reached: {str(error).splitlines()[0]}") from error
-        return _absolute(output)
+        return absolute(output)
     if storage.scheme(output) != "file":
         raise RequestError(f"--output {output}: expected a folder or a gs:// address")
-    folder = existing = _absolute(output)
+    folder = existing = absolute(output)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing):

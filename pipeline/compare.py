@@ -1,0 +1,124 @@
+"""The compare command: what another policy would change, before it is applied."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.contact_sheet import GAP, PAPER, open_tile
+from pipeline.execute import run_graph
+from pipeline.flags import RequestError
+from pipeline.graph import build_compare
+from pipeline.options import absolute, check_beam, check_output
+from transforms import storage
+from transforms.composite import composite
+from transforms.earlier import NoReportError, newest_report
+from transforms.maps import load_map
+from transforms.mask import make_mask
+from transforms.policy import Policy, PolicyError, load_policy
+from transforms.timing import StepTimes
+
+TILE = 160  # pixels
+SHEET = "most-changed.png"
+
+
+@dataclass(frozen=True, slots=True)
+class CompareRequest:
+    """A checked request to compare two policies on the newest report under a folder."""
+
+    source: str
+    shards: list[str]
+    output: str
+    first: Policy
+    second: Policy
+    beam_arguments: list[str]
+    verbose: bool
+
+
+def check_compare(flags: argparse.Namespace, others: Sequence[str]) -> CompareRequest:
+    """Check a comparison.
+
+    Raises:
+        RequestError: whatever would stop it, before it has begun.
+    """
+    if len(flags.policy) != 2:
+        raise RequestError(f"--policy was given {len(flags.policy)} times; give the two policies to compare")
+    arguments = check_beam(flags.runner, others)
+    output, source = check_output(flags.output), absolute(flags.from_dir)
+    try:
+        first, second = map(load_policy, flags.policy)
+        shards = newest_report(source)
+    except PolicyError as error:
+        raise RequestError(str(error)) from error
+    except NoReportError as error:
+        raise RequestError(f"nothing to compare on: {error}") from error
+    return CompareRequest(source, shards, output, first, second, arguments, flags.verbose)
+
+
+def compare(request: CompareRequest, names: Sequence[str]) -> int:
+    """Compare, draw the rows that change most, and print the summary; give the exit code."""
+    run_graph(
+        request.beam_arguments,
+        request.verbose,
+        lambda root: build_compare(
+            root, request.shards, f"{request.source}/maps", request.first, request.second, request.output
+        ),
+    )
+    summary = json.loads(storage.read(f"{request.output}/comparison.json").data)
+    changed = summary.pop("most_changed")
+    draw_sheet(request, changed)
+    print(f"A: {names[0]}   B: {names[1]}")
+    print(f"{'':24}{'rows':>8}{'changed':>9}{'IoU<0.9':>9}{'mean IoU':>10}{'flipped':>9}")
+    for name, group in summary.items():
+        print(
+            f"{name:24}{group['rows']:8d}{group['changed']:9d}{group['changed_much']:9d}"
+            f"{group['mean_iou']:10.4f}{group['mean_flipped']:9.2%}"
+        )
+    if summary["all"]["without_map"]:
+        print(f"{summary['all']['without_map']} rows have lost their map, and could not be compared")
+    for row in changed[:10]:
+        print(f"  {row['id']}: IoU {row['iou']:.3f}, foreground {row['foreground_a']:.1%} -> {row['foreground_b']:.1%}")
+    print(f"all rows: {request.output}/comparison.parquet")
+    print(f"look at:  {request.output}/{SHEET} (photo, map, A, B of the {len(changed)} that change most)")
+    return 0
+
+
+def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]]) -> None:
+    """Draw photo, map, A and B of each row, two rows beside each other, the most changed first."""
+    bases = _photo_folders(request.source)
+    step = TILE + GAP
+    lines = -(-max(len(changed), 1) // 2)
+    sheet = Image.new("RGB", (8 * step + 3 * GAP, lines * step + GAP), PAPER[:3])
+    for number, row in enumerate(changed):
+        saliency = load_map(f"{request.source}/maps", row["map_key"])
+        photo = next((tile for base in bases if (tile := open_tile(storage.join(base, row["uri"]), TILE))), None)
+        if saliency is None:
+            continue
+        tile = photo or Image.fromarray(saliency.pixels).resize((TILE, TILE)).convert("RGB")
+        pixels = np.asarray(tile)
+        tiles = [tile, Image.fromarray(saliency.pixels).resize(tile.size)]
+        for policy in (request.first, request.second):
+            _, rule = policy.rule_for(row["category"], row["attributes"])
+            alpha = make_mask(rule, saliency.pixels, tile.size, StepTimes()).alpha
+            tiles.append(Image.fromarray(composite(pixels, alpha)))
+        for position, picture in enumerate(tiles):
+            left = GAP + (number % 2) * (4 * step + GAP) + position * step
+            top = GAP + (number // 2) * step
+            sheet.paste(picture, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    storage.write(f"{request.output}/{SHEET}", buffer.getvalue(), "image/png")
+
+
+def _photo_folders(source: str) -> list[str]:
+    """Give the folders that the uris of a report may be relative to: those of the manifests that it was made from."""
+    latest = json.loads(storage.read(f"{source}/report/latest.json").data)
+    run = json.loads(storage.read(f"{source}/{latest['report']}/run.json").data)
+    return list(run["settings"].get("manifest_folders", []))

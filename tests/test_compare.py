@@ -1,0 +1,109 @@
+"""Comparisons: what two policies make of drawn maps, and of a catalog."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import run
+from PIL import Image
+
+from transforms.compare import Comparison, MappedRow, compare_row, most_changed, summarise
+from transforms.maps import store_map
+from transforms.policy import load_policy
+from transforms.types import SaliencyMap
+
+KEY = "ab" + "0" * 62
+
+
+def row(id: str = "x", category: str | None = None) -> MappedRow:
+    return MappedRow(id, f"{id}.jpg", category, {}, KEY)
+
+
+def test_two_thresholds_on_a_drawn_map(tmp_path: Path) -> None:
+    pixels = np.zeros((320, 320), np.uint8)
+    pixels[:64] = 255  # a fifth, certain
+    pixels[64:96] = 153  # a tenth, at 0.6
+    store_map(str(tmp_path), SaliencyMap(pixels, KEY))
+    found = compare_row(row(), str(tmp_path), load_policy("0.7"), load_policy("0.5"))
+    assert found.foreground_a == pytest.approx(0.2)
+    assert found.foreground_b == pytest.approx(0.3)
+    assert found.flipped == pytest.approx(0.1)
+    assert found.iou == pytest.approx(2 / 3)
+    assert (found.rule_a, found.threshold_a, found.threshold_b) == ("default", 0.7, 0.5)
+    same = compare_row(row(), str(tmp_path), load_policy("0.7"), load_policy("0.8"))
+    assert (same.iou, same.flipped) == (1.0, 0.0)
+
+
+def test_two_empty_masks_agree_and_a_lost_map_is_null(tmp_path: Path) -> None:
+    assert compare_row(row(), str(tmp_path), load_policy("0.7"), load_policy("0.5")).iou is None
+    store_map(str(tmp_path), SaliencyMap(np.zeros((320, 320), np.uint8), KEY))
+    assert compare_row(row(), str(tmp_path), load_policy("0.7"), load_policy("0.5")).iou == 1.0
+
+
+def compared(id: str, iou: float | None, category: str | None = None) -> Comparison:
+    flipped = None if iou is None else (1 - iou) / 2
+    return Comparison(id, "", category, {}, KEY, iou=iou, flipped=flipped)
+
+
+def test_the_worst_come_first_and_what_does_not_change_not_at_all() -> None:
+    found = most_changed(
+        [compared("c", 0.5), compared("a", 1.0), compared("b", 0.5), compared("d", 0.1), compared("e", None)]
+    )
+    assert [c.id for c in found] == ["d", "b", "c"]
+    assert [c.id for c in most_changed([compared(str(n), n / 300) for n in range(200)])] == [str(n) for n in range(100)]
+
+
+def test_the_summary_adds_up_by_category() -> None:
+    found = summarise([compared("a", 1.0, "hat"), compared("b", 0.5, "hat"), compared("c", 0.8), compared("d", None)])
+    assert list(found) == ["all", "category (none)", "category hat"]
+    assert found["all"]["rows"] == 4
+    assert found["all"]["changed"] == 2
+    assert found["all"]["changed_much"] == 2
+    assert found["category hat"]["mean_iou"] == 0.75
+    assert found["category (none)"]["without_map"] == 1
+
+
+def test_a_comparison_of_a_catalog(
+    u2netp: object, catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, output = tmp_path / "first", tmp_path / "compared"
+    lenient = ("--max_failure_fraction", "1")
+    assert run("run", "--manifest", catalog, "--output", first, "--model", "u2netp", *lenient) == 0
+    before = {path: path.stat().st_mtime_ns for path in first.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert run("compare", "--from", first, "--policy", "0.9", "--policy", "0.1", "--output", output) == 0
+    assert {path: path.stat().st_mtime_ns for path in first.rglob("*") if path.is_file()} == before
+    rows = pq.read_table(output / "comparison.parquet").to_pylist()
+    assert len(rows) == 6
+    assert all(r["foreground_b"] > r["foreground_a"] and 0 < r["iou"] < 1 for r in rows)
+    summary = json.loads((output / "comparison.json").read_text())
+    assert summary["all"]["rows"] == summary["all"]["changed"] == 6
+    assert [r["iou"] for r in summary["most_changed"]] == sorted(r["iou"] for r in rows)
+    with Image.open(output / "most-changed.png") as sheet:
+        pixels = np.asarray(sheet)
+    assert len(np.unique(pixels[6:166, 6:166].reshape(-1, 3), axis=0)) > 100  # the photo was found
+    printed = capsys.readouterr().out
+    assert "A: 0.9   B: 0.1" in printed
+    assert "category round" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--policy", "0.5"], "given 1 times"),
+        (["--policy", "0.5", "--policy", "otsu", "--policy", "soft"], "given 3 times"),
+        (["--policy", "0.5", "--policy", "magic"], "--policy magic: expected"),
+        (["--policy", "0.5", "--policy", "otsu"], "nothing to compare on"),
+    ],
+)
+def test_wrong_requests(arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    assert run("compare", "--from", tmp_path, "--output", output, *arguments) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert not output.exists()
