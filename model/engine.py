@@ -9,7 +9,6 @@ The same photo gives the same map whatever the batch it came in and whoever runs
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model import u2net
+from model.cpus import available_cpus
 from weights.files import WeightsError, WeightsFile, read
 
 SIDE = 320  # pixels; the side of the square that the authors trained on
@@ -86,8 +86,19 @@ def choose_precision(wanted: str, model: str, device: str) -> str:
         if wanted not in DTYPES:
             raise DeviceError(f"--precision {wanted}: expected auto, fp32, bf16 or fp16")
         return wanted
-    fast_bf16 = torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16" if model == "u2net" and fast_bf16 else "fp32"
+    return usual_precision(model) if _computes_in_bf16(device) else "fp32"
+
+
+def usual_precision(model: str) -> str:
+    """Give the precision of a model on a device that computes in bfloat16."""
+    return "bf16" if model == "u2net" else "fp32"
+
+
+def _computes_in_bf16(device: str) -> bool:
+    """Tell whether bfloat16 is the device's own; emulated, it is several times slower than float32."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 class Engine:
@@ -102,7 +113,7 @@ class Engine:
         """
         self.config = config
         self.device = torch.device(choose_device(config.device))
-        self.dtype = DTYPES[config.precision]
+        self.dtype = DTYPES[choose_precision(config.precision, config.weights.model, self.device.type)]
         self.batch_size = config.batch_size or (16 if self.device.type == "cuda" else 1)
         network = load_network(config.weights)
         self._network = network.to(self.device, self.dtype)
@@ -115,7 +126,7 @@ class Engine:
             torch.backends.cudnn.benchmark = False
             torch.backends.cuda.matmul.allow_tf32 = False
             torch.backends.cudnn.allow_tf32 = False
-        callers = 1 if self.device.type == "cuda" else os.cpu_count() or 1
+        callers = 1 if self.device.type == "cuda" else available_cpus()
         self._callers = threading.BoundedSemaphore(callers)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -128,7 +139,8 @@ class Engine:
             uint8 [N, 320, 320]: the raw sigmoid probability times 255, rounded.
 
         Raises:
-            OutOfMemoryError: the batch does not fit on the device.
+            OutOfMemoryError: the batch does not fit on the device. The fixed shape is half as large from then on.
+            DeviceFaultError: the GPU itself failed.
         """
         if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE, 3):
             raise ValueError(f"images must be uint8 [N, {SIDE}, {SIDE}, 3], not {images.dtype} {list(images.shape)}")
@@ -143,6 +155,7 @@ class Engine:
                 return np.concatenate([self._forward(torch.from_numpy(images[i : i + 1])) for i in range(len(images))])
             except torch.OutOfMemoryError as error:
                 torch.cuda.empty_cache()
+                self.batch_size = max(1, self.batch_size // 2)  # from now on; half a batch would be padded to a whole
                 raise OutOfMemoryError(str(error).split(". ")[0]) from error
             except torch.AcceleratorError as error:
                 raise DeviceFaultError(str(error).split("\n")[0]) from error

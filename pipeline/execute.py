@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from typing import Any
@@ -15,6 +17,7 @@ from pipeline.flags import RequestError, RunError
 from pipeline.graph import build_migrate, build_run
 from pipeline.options import RunRequest
 from transforms.report import read_run
+from transforms.types import FatalError, PhotoError
 
 
 def execute(request: RunRequest) -> dict[str, Any]:
@@ -31,7 +34,10 @@ def execute(request: RunRequest) -> dict[str, Any]:
             build_migrate(root, request.manifests, request.shards, request.config, request.info)
 
     run_graph(request.beam_arguments, request.verbose, build)
-    return read_run(request.info.folder, request.info.run_id)
+    try:
+        return read_run(request.info.folder, request.info.run_id)
+    except PhotoError as error:
+        raise RunError(f"it ended without a report ({error.message})") from error
 
 
 def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pipeline], None]) -> None:
@@ -61,10 +67,15 @@ def quiet(verbose: bool) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Find the one line to show. Runners hand a worker's exception on as the text of its traceback."""
+    """Find the one line to show. Runners hand a worker's exception on as the text of its traceback.
+
+    What we foresaw says enough. Of anything else the whole traceback is kept in a file, and the line names it.
+    """
     text = str(error).strip()
     fatal = re.findall(r"FatalError: ([^\n]+)", text)
-    if fatal:
-        return str(re.sub(r" \[while running .*", "", fatal[-1]))
+    if isinstance(error, FatalError) or fatal:
+        return re.sub(r" \[while running .*", "", fatal[-1] if fatal else text.splitlines()[0])
+    with tempfile.NamedTemporaryFile("w", prefix="whitesweep-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.write("".join(traceback.format_exception(error)))
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    return f"{lines[-1].strip() if lines else type(error).__name__} (all of it: {log.name})"

@@ -53,7 +53,7 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
         RequestError: whatever would stop the run, before it has begun.
     """
     request = _check_common(flags, others)
-    maps, engine = _check_model(flags)
+    maps, engine = _check_model(flags, others)
     resolved = {"device": engine.device, "precision": engine.precision, "weights_sha256": engine.weights.sha256}
     return replace(
         request,
@@ -74,7 +74,7 @@ def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
         shards = newest_report(source)
     except NoReportError as error:
         raise RequestError(f"nothing to migrate from: {error}") from error
-    maps, engine = _check_model(flags) if flags.missing == "predict" else (None, None)
+    maps, engine = _check_model(flags, others) if flags.missing == "predict" else (None, None)
     config = replace(request.config, maps_folder=f"{source}/maps", maps=maps, engine=engine)
     return replace(request, config=config, shards=shards)
 
@@ -93,10 +93,7 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
         raise RequestError(str(error)) from error
     if flags.format == "jpeg" and background is None:
         raise RequestError("--background transparent: JPEG cannot be transparent; use --format png or webp")
-    for manifest in manifests:
-        if manifest.kind in ("folder", "image") and f"{output}/".startswith(f"{manifest.base.rstrip('/')}/"):
-            where = f"--output {flags.output}: lies inside the photos' own folder {manifest.base}"
-            raise RequestError(f"{where}; use another")
+    _check_apart(flags.output, output, manifests)
     config = ProcessConfig(
         folder=output,
         maps_folder=f"{output}/maps",
@@ -114,14 +111,14 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     return RunRequest(manifests, config, info, flags.max_failure_fraction, beam_arguments, flags.verbose)
 
 
-def _check_model(flags: argparse.Namespace) -> tuple[MapSettings, EngineConfig]:
+def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapSettings, EngineConfig]:
     """Check weights, device and precision.
 
     If the run is here, so are the device and its best precision; workers elsewhere find their own device, or fail.
     """
-    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, load_network
+    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, load_network, usual_precision
 
-    local = runners.is_local(flags.runner)
+    local = runners.is_local(flags.runner, others)
     try:
         weights = locate(flags.model, flags.weights)
         if flags.weights:
@@ -129,9 +126,8 @@ def _check_model(flags: argparse.Namespace) -> tuple[MapSettings, EngineConfig]:
         device = choose_device(flags.device) if local else flags.device
         if local:
             precision = choose_precision(flags.precision, flags.model, device)
-        else:
-            default = "bf16" if flags.model == "u2net" else "fp32"
-            precision = default if flags.precision == "auto" else flags.precision
+        else:  # the same for every worker, whatever each could do
+            precision = usual_precision(flags.model) if flags.precision == "auto" else flags.precision
     except (WeightsError, DeviceError) as error:
         raise RequestError(str(error)) from error
     origin = MapOrigin(flags.model, weights.sha256, precision)
@@ -159,6 +155,23 @@ def _check_numbers(flags: argparse.Namespace) -> None:
         if value is not None and not low <= value <= high:
             limit = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
             raise RequestError(f"--{name} {value}: must be {limit}")
+
+
+def _check_apart(given: str, output: str, manifests: list[ManifestFile]) -> None:
+    """Refuse an output whose pictures could fall among the photos: photos must not be overwritten, nor read again."""
+
+    def place(folder: str) -> str:
+        real = folder if storage.scheme(folder) != "file" else os.path.realpath(folder)
+        return f"{real.rstrip('/')}/"
+
+    for manifest in manifests:
+        photos = place(manifest.base)
+        if manifest.kind in ("folder", "image"):
+            mixed = place(output).startswith(photos) or photos.startswith(place(f"{output}/images"))
+        else:
+            mixed = place(output) == photos
+        if mixed:
+            raise RequestError(f"--output {given}: mixes with the photos of {manifest.base}; use another folder")
 
 
 def check_beam(runner: str, others: Sequence[str]) -> list[str]:

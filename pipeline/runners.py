@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
+
+from model.cpus import available_cpus
 
 PRESETS = {
     # Beam 2.77's DirectRunner is one of three engines, by machine and by graph, and tries a download first.
@@ -21,9 +22,10 @@ def runner_name(runner: str) -> str:
     return PRESETS.get(runner.lower(), runner)
 
 
-def is_local(runner: str) -> bool:
-    """Tell whether the run happens in this process, so that this machine's devices are the ones to ask about."""
-    return runner_name(runner) == "FnApiRunner"
+def is_local(runner: str, arguments: Sequence[str] = ()) -> bool:
+    """Tell whether the run happens on this machine, so that its devices are the ones to ask about."""
+    embedded = runner_name(runner) == "PortableRunner" and "embed" in " ".join(arguments)
+    return embedded or runner_name(runner) in ("FnApiRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner")
 
 
 def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
@@ -32,8 +34,8 @@ def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
     Flags the user gave come last, so they win.
     """
     defaults = [f"--runner={runner_name(runner)}"]
-    if is_local(runner):
-        defaults += ["--direct_running_mode=multi_threading", f"--direct_num_workers={os.cpu_count() or 1}"]
+    if runner_name(runner) == "FnApiRunner":
+        defaults += ["--direct_running_mode=multi_threading", f"--direct_num_workers={available_cpus()}"]
     return [*defaults, *arguments]
 
 

@@ -71,7 +71,11 @@ def _weights(model: str) -> Any:
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:
     """A small catalog with everything that goes wrong in it; gives the manifest."""
-    folder = tmp_path / "catalog"
+    return make_catalog(tmp_path / "catalog")
+
+
+def make_catalog(folder: Path) -> Path:
+    """Make the small catalog in a folder, and give its manifest."""
     folder.mkdir()
     draw_product(1, (240, 320)).save(folder / "one.jpg", quality=92)
     draw_product(2, (400, 300)).save(folder / "two.png")

@@ -92,7 +92,24 @@ def test_altered_weights_stop_before_the_first_photo(
 
 def test_output_inside_the_photos_folder_is_refused(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("run", "--manifest", photos, "--output", photos / "out", "--model", "u2netp") == 2
-    assert "lies inside the photos' own folder" in capsys.readouterr().err
+    assert "mixes with the photos" in capsys.readouterr().err
+
+
+def test_photos_are_never_overwritten(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    photos.rename(shop / "images")
+    (shop / "manifest.csv").write_text("id,uri\n1,images/1.jpg\n2,images/2.jpg\n")
+    before = (shop / "images" / "1.jpg").read_bytes()
+    (tmp_path / "link").symlink_to(shop)
+    for manifest in (shop / "images", shop / "images" / "*.jpg", shop / "manifest.csv"):
+        for output in (shop, tmp_path / "link"):
+            assert run("run", "--manifest", manifest, "--output", output, "--model", "u2netp") == 2
+            assert "mixes with the photos" in capsys.readouterr().err
+    (tmp_path / "m.csv").write_text(f"id,uri\n1,{shop}/images/1.jpg\n2,{shop}/images/2.jpg\n")
+    assert run("run", "--manifest", tmp_path / "m.csv", "--output", shop, "--model", "u2netp") == 1
+    assert "is the photo itself" in capsys.readouterr().out
+    assert (shop / "images" / "1.jpg").read_bytes() == before
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -136,6 +153,7 @@ def test_a_full_disk_stops_the_run_with_one_reason(
     printed = capsys.readouterr().err
     assert "the run stopped" in printed
     assert "no space left on device" in printed
+    assert "all of it" not in printed
     assert "Traceback" not in printed
     assert not (tmp_path / "out" / "report" / "latest.json").exists()
 
@@ -146,3 +164,20 @@ def test_nothing_but_the_summary_and_the_errors_is_printed(photos: Path, tmp_pat
     assert found.returncode == 0
     assert found.stderr == ""
     assert found.stdout.startswith("2 rows in")
+
+
+def test_what_nobody_foresaw_is_one_line_that_names_a_log(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def surprise(*_: object) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("transforms.process.describe", surprise)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run("run", "--manifest", photos, "--output", tmp_path / "out", "--model", "u2netp") == 1
+    printed = capsys.readouterr().err
+    assert "IndexError: list index out of range" in printed
+    assert "Traceback" not in printed
+    (log,) = tmp_path.glob("whitesweep-*.log")
+    assert str(log) in printed
+    assert "in surprise" in log.read_text()

@@ -12,6 +12,7 @@ import torch
 from conftest import draw_product
 
 from model.engine import DeviceError, Engine, EngineConfig, choose_device, choose_precision, normalise
+from transforms.saliency import predict_each
 from weights.files import WeightsError
 
 
@@ -88,6 +89,25 @@ def test_short_batches_are_padded_to_the_fixed_shape(
     assert np.abs(maps.astype(int) - engine.predict(images[:2])).max() <= 1
 
 
+def test_a_batch_that_does_not_fit_on_the_device_is_survived(
+    u2netp: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(EngineConfig(u2netp, "cpu", "fp32", batch_size=4))
+    forward = engine._forward
+
+    def small(batch: torch.Tensor) -> np.ndarray:
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return forward(batch)
+
+    monkeypatch.setattr(engine, "_forward", small)
+    monkeypatch.setattr(engine, "device", torch.device("cuda"))  # only the choice of path; no GPU is touched
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_: tensor)
+    results = predict_each(engine, list(images))
+    assert all(isinstance(result, np.ndarray) for result in results)
+    assert engine.batch_size == 2  # for good: every later batch has this shape
+
+
 def test_black_and_white_pictures_are_no_trouble(engine: Engine) -> None:
     plain = np.stack([np.zeros((320, 320, 3), np.uint8), np.full((320, 320, 3), 255, np.uint8)])
     assert engine.predict(plain).shape == (2, 320, 320)
@@ -117,11 +137,11 @@ def test_cuda_without_cuda_fails_closed(u2netp: Any) -> None:
 
 
 def test_precision_is_chosen_by_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr("model.engine._computes_in_bf16", lambda device: True)
     assert choose_precision("auto", "u2net", "cpu") == "bf16"
     assert choose_precision("auto", "u2netp", "cpu") == "fp32"
     assert choose_precision("fp32", "u2net", "cpu") == "fp32"
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr("model.engine._computes_in_bf16", lambda device: False)
     assert choose_precision("auto", "u2net", "cpu") == "fp32"
     with pytest.raises(DeviceError, match="only on a GPU"):
         choose_precision("fp16", "u2net", "cpu")

@@ -97,6 +97,8 @@ def test_a_glob_of_manifests_and_several_of_them(tmp_path: Path) -> None:
         (b"id,uri\na,x\0y.jpg\n", "bad_row", "m.csv line 2: a control character"),
         (b"id,uri\n../a,x.jpg\n", "bad_id", "`..`"),
         (b"id,uri\n/a,x.jpg\n", "bad_id", "begins with /"),
+        (b"id,uri\na,file:///x%00y.jpg\n", "bad_row", "m.csv line 2: a control character"),
+        (b'id,uri,title\na,x.jpg,"12" inch\n', "bad_row", "m.csv line 2: not a CSV row"),
         (b"id,uri\na\0b,x.jpg\n", "bad_id", "control character"),
         (b"uri\n../x.jpg\n", "bad_id", "`..`"),
     ],
@@ -130,6 +132,8 @@ def test_wrong_lines_of_json_lines(tmp_path: Path) -> None:
         ("m.csv", b"id,uri\n", "holds no rows"),
         ("m.csv", b"", "no uri column"),
         ("m.csv", b"uri,uri\na,b\n", "same name"),
+        ("m.csv", "uri,größe\na,b\n".encode("latin-1"), "not UTF-8"),
+        ("m.json", b'[{"uri": "a.jpg"}]', "one JSON array"),
         ("m.parquet", b"PAR1 nonsense", "cannot be read"),
         ("m.csv.gz", b"this is not gzip", "cannot be read"),
         ("m.xlsx", b"PK", "expected an ending"),
@@ -169,3 +173,34 @@ def test_which_of_two_equal_ids_passes_does_not_depend_on_their_order(tmp_path: 
         assert first.uri == "a.jpg"
         assert first.failure is None
         assert [row.failure.code for row in others if row.failure] == ["duplicate_id"] * 2
+
+
+def test_what_a_bad_row_says_of_itself_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("id,uri,category,colour\nb,,hat,red\n")
+    (row,) = rows_of(path)
+    assert (row.id, row.category, row.attributes) == ("b", "hat", {"colour": "red"})
+
+
+def test_the_index_column_that_pandas_writes_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(",uri\n0,a.png\n1,b.png\n")
+    rows = rows_of(path)
+    assert [row.id for row in rows] == ["a", "b"]
+    assert not any(row.failure or row.attributes for row in rows)
+
+
+def test_hostile_json_costs_its_row_alone(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text("[" * 100_000 + "\n" + '{"uri": "a.jpg", "x\\ud800": "1"}\n' + '{"uri": "b.jpg"}\n')
+    rows = rows_of(path)
+    assert [row.failure.code if row.failure else None for row in rows] == ["bad_row", "bad_row", None]
+    for row in rows:
+        "".join([row.id, row.uri, *row.attributes, *row.attributes.values()]).encode()
+
+
+def test_a_folder_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
+    folder = tmp_path / "br[1]"
+    folder.mkdir()
+    draw_product(1, (8, 8)).save(folder / "a.png")
+    assert [row.id for row in rows_of(folder)] == ["a"]

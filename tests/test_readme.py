@@ -24,7 +24,7 @@ def flag_rows() -> list[str]:
             name = action.option_strings[0] + (f" {action.metavar}" if action.metavar else "")
             values = "|".join(action.choices) if action.choices else ""
             text = str(action.help) % vars(action)
-            rows.append(f"| `{name}{' ' + values if values else ''}` | {text} |".replace("|", "\\|", 0))
+            rows.append(f"| `{name}{' ' + values if values else ''}` | {text} |")
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ import pytest
 
 from transforms import report, storage
 from transforms.report import SCHEMA, RunInfo, ShardSummary, commit, shard_count, shard_name, to_parquet, write_shard
-from transforms.types import Outcome, ReportRow
+from transforms.types import FatalError, Outcome, PhotoError, ReportRow
 
 
 def rows(count: int = 50) -> list[ReportRow]:
@@ -50,11 +51,14 @@ def info(folder: Path) -> RunInfo:
 def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "ROWS_PER_SHARD", 2)
     failed = ReportRow("z", "z.jpg", None, {}, "failed", "read", "not_found", "z.jpg: gone")
-    first = write_shard(info(tmp_path), 0, 2, [Outcome(row, {"read": 0.5}) for row in rows(2)])
-    commit(info(tmp_path), [first], 4)
+    three = [Outcome(row, {"read": 0.5}) for row in rows(3)]
+    with pytest.raises(FatalError, match="4 rows were read and 3 reported"):
+        commit(info(tmp_path), [write_shard(info(tmp_path), 0, 2, three)], 4)
+    assert not (tmp_path / "report/latest.json").exists()
+    commit(info(tmp_path), [write_shard(info(tmp_path), 0, 2, three)], 3)
     run = json.loads((tmp_path / "report/run=r1/run.json").read_text())
-    assert run["statuses"] == {"processed": 2}
-    assert run["step_seconds"] == {"read": 1.0}
+    assert run["statuses"] == {"processed": 3}
+    assert run["step_seconds"] == {"read": 1.5}
     assert run["settings"] == {"model": "u2net"}
     assert sorted(p.name for p in (tmp_path / "report/run=r1").iterdir()) == [
         "_SUCCESS",
@@ -71,5 +75,14 @@ def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch:
 def test_latest_is_written_last_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     monkeypatch.setattr(storage, "write", lambda uri, data, content_type="": written.append(uri.rsplit("/", 1)[1]))
-    commit(info(tmp_path), [ShardSummary(0)], 1)
+    commit(info(tmp_path), [ShardSummary(0, Counter(processed=1))], 1)
     assert written == ["run.json", "_SUCCESS", "latest.json"]
+
+
+def test_a_report_that_cannot_be_written_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise PhotoError("write_failed", "disk on fire")
+
+    monkeypatch.setattr(storage, "write", fail)
+    with pytest.raises(FatalError, match="the report cannot be written: disk on fire"):
+        write_shard(info(tmp_path), 0, 1, [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,23 +16,35 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import EXPECTED, ROOT, digests, report_rows, run
+from conftest import EXPECTED, ROOT, digests, make_catalog, report_rows, run
 from gs import emulator
 from PIL import Image
 
-from transforms import storage
+from transforms import saliency, storage
 from transforms.types import PhotoError
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 SETTINGS = ("--model", "u2netp", "--max_failure_fraction", "1")
 
 
-@pytest.fixture
-def reference(catalog: Path, tmp_path: Path) -> Path:
-    """The catalog, run with the defaults."""
-    output = tmp_path / "reference"
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One catalog for the whole file; who changes it takes a copy."""
+    return make_catalog(tmp_path_factory.mktemp("shop") / "catalog")
+
+
+@pytest.fixture(scope="module")
+def first_run(catalog: Path, tmp_path_factory: pytest.TempPathFactory, u2netp: object) -> Path:
+    """The catalog, run with the defaults, once."""
+    output = tmp_path_factory.mktemp("first") / "out"
     assert run("run", "--manifest", catalog, "--output", output, *SETTINGS) == 0
     return output
+
+
+@pytest.fixture
+def reference(first_run: Path, tmp_path: Path) -> Path:
+    """A copy of that run's output."""
+    return shutil.copytree(first_run, tmp_path / "reference", copy_function=shutil.copy2)
 
 
 def test_every_row_is_accounted_for(catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +90,20 @@ def test_every_row_is_accounted_for(catalog: Path, tmp_path: Path, capsys: pytes
     assert not list(reference.rglob("*whitesweep-tmp"))
 
 
-def test_the_same_photo_under_two_ids_has_one_map(reference: Path) -> None:
+def test_one_photo_under_three_ids_goes_through_the_network_once(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted = []
+    predict = saliency.predict_each
+
+    def count(engine: Any, images: list[Any]) -> list[Any]:
+        predicted.extend(images)
+        return predict(engine, images)
+
+    monkeypatch.setattr(saliency, "predict_each", count)
+    reference = tmp_path / "out"
+    assert run("run", "--manifest", catalog, "--output", reference, *SETTINGS) == 0
+    assert len(predicted) == 4
     rows = {row["id"]: row for row in report_rows(reference) if row["status"] == "processed"}
     assert rows["one"]["map_key"] == rows["again"]["map_key"] == rows["twin"]["map_key"]
     assert len(list((reference / "maps").rglob("*.png"))) == 4
@@ -113,15 +139,16 @@ def test_the_same_bytes_from_every_runner(
 
 
 def test_the_same_bytes_from_a_shuffled_manifest(reference: Path, catalog: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(catalog.parent, tmp_path / "shuffled" / "catalog") / catalog.name
     header, *lines = catalog.read_text().splitlines()
     nameless = [line for line in lines if line.startswith("nowhere")]  # its message says on which line it stands
     lines = [line for line in lines if line not in nameless]
     outputs = []
     for seed in (1, 2):
         random.Random(seed).shuffle(lines)
-        catalog.write_text("\n".join([header, *lines]) + "\n")
+        copy.write_text("\n".join([header, *lines]) + "\n")
         output = tmp_path / f"shuffled{seed}"
-        assert run("run", "--manifest", catalog, "--output", output, *SETTINGS) == 0
+        assert run("run", "--manifest", copy, "--output", output, *SETTINGS) == 0
         outputs.append(digests(output))
     assert outputs[0] == outputs[1]
     pictures = {name: digest for name, digest in digests(reference).items() if not name.startswith("report/")}

@@ -59,9 +59,15 @@ def test_a_batch_that_does_not_fit_is_halved() -> None:
     assert [int(r[0, 0]) for r in predict_each(engine, pictures(*range(8))) if isinstance(r, np.ndarray)] == list(
         range(8)
     )
-    alone = predict_each(Fussy(OutOfMemoryError("no memory"), fits=0), pictures(1))
+    alone = predict_each(Fussy(MemoryError("no memory")), pictures(13))
     assert isinstance(alone[0], PhotoError)
     assert alone[0].code == "out_of_memory"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("cuDNN error"), OutOfMemoryError("no memory")])
+def test_an_engine_that_fails_on_every_photo_stops_the_run(error: Exception) -> None:
+    with pytest.raises(FatalError, match="the network fails on every photo: "):
+        predict_each(Fussy(error, fits=0), pictures(1, 2, 3))
 
 
 def test_a_dead_device_stops_the_run() -> None:

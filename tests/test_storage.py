@@ -85,6 +85,48 @@ def test_other_schemes_are_refused() -> None:
     assert code_of("ftp://host/x.jpg") == "bad_row"
 
 
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert code_of(str(tmp_path / "pipe")) == "not_found"
+    assert code_of("/dev/zero", 1000) == "not_found"
+    assert code_of("a\0b") == "not_found"
+
+
+def test_a_process_out_of_handles_is_not_the_photos_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    for code, expected in ((errno.EMFILE, FatalError), (errno.EIO, PhotoError)):
+
+        def fail(*_: object, code: int = code) -> None:
+            raise OSError(code, os.strerror(code))
+
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fstat", fail)
+            with pytest.raises(expected):
+                storage.read(str(tmp_path / "x"))
+
+
+def test_links_are_followed_but_not_in_circles_and_hidden_files_are_not_seen(base: str, tmp_path: Path) -> None:
+    for name in ("a/1", "a/.hidden", ".dark/2", "b/3"):
+        storage.write(f"{base}/{name}", b"-")
+    if not base.startswith("gs://"):
+        (Path(base) / "a" / "loop").symlink_to(base)
+        (tmp_path / "far").mkdir()
+        (tmp_path / "far" / "4").write_bytes(b"-")
+        (Path(base) / "c").symlink_to(tmp_path / "far")
+    expected = ["a/1", "b/3"] + ([] if base.startswith("gs://") else ["c/4"])
+    assert [uri[len(base) + 1 :] for uri in storage.list_files(base)] == expected
+
+
+def test_errors_of_the_object_store_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with emulator(monkeypatch, "shop"):
+        assert code_of("gs://nobucket/x") == "not_found"
+        for ask in (lambda: list(storage.list_files("gs://nobucket/x")), lambda: storage.glob("gs://nobucket/*.csv")):
+            with pytest.raises(PhotoError, match="no such object or bucket"):
+                ask()
+        with pytest.raises(ValueError, match="not a pattern"):
+            storage.glob("gs://shop/[z-a]*")
+
+
 def test_a_folder_in_place_of_a_file_is_not_found(tmp_path: Path) -> None:
     assert code_of(str(tmp_path)) == "not_found"
     assert code_of(str(tmp_path / ("n" * 300))) == "not_found"

@@ -34,6 +34,9 @@ UNREAD_FORMATS = {
 # Register every format now: Pillow does so lazily, and not for two threads at once.
 Image.init()
 
+# Pillow warns of odd metadata that does not touch the pixels.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 # Limits are ours (Limits.max_pixels, checked on the header), so that one flag decides and nothing is merely warned of.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -60,23 +63,22 @@ def decode(data: bytes, limits: Limits = Limits()) -> Photo:
     """
     if not data:
         raise PhotoError("not_an_image", "the file is empty (0 bytes)")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata that does not touch the pixels
-        image = _open(data)
-        width, height = image.size
-        if width * height > limits.max_pixels:
-            message = f"{width}x{height} pixels, the limit is {limits.max_pixels} (--max_pixels)"
-            raise PhotoError("too_many_pixels", message)
-        try:
-            image.load()
-            source_format = (image.format or "").lower()
-            rgb, alpha = _to_srgb(_upright(image))
-        except PhotoError:
-            raise
-        except MemoryError as error:
-            raise PhotoError("out_of_memory", f"no memory to decode {width}x{height} pixels") from error
-        except Exception as error:  # a decoder given damaged bytes may raise nearly anything
-            raise _broken(error) from error
+    image = _open(data)
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        message = f"{width}x{height} pixels, the limit is {limits.max_pixels} (--max_pixels)"
+        raise PhotoError("too_many_pixels", message)
+    try:
+        image.load()
+        source_format = (image.format or "").lower()
+        _turn_upright(image)
+        rgb, alpha = _to_srgb(image)
+    except PhotoError:
+        raise
+    except MemoryError as error:
+        raise PhotoError("out_of_memory", f"no memory to decode {width}x{height} pixels") from error
+    except Exception as error:  # a decoder given damaged bytes may raise nearly anything
+        raise _broken(error) from error
     return Photo(rgb, alpha, "jpeg" if source_format == "mpo" else source_format)
 
 
@@ -111,10 +113,13 @@ def _broken(error: Exception) -> PhotoError:
     return PhotoError("truncated" if early else "corrupt", f"cannot be decoded: {reason}")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    with suppress(Exception):  # damaged EXIF is no reason to lose the photo: it stays as it is stored
-        return ImageOps.exif_transpose(image)
-    return image
+def _turn_upright(image: Image.Image) -> None:
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:  # damaged EXIF is no reason to lose the photo: it stays as it is stored
+        return
 
 
 def _to_srgb(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:

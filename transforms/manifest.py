@@ -52,7 +52,7 @@ def find_manifests(patterns: Iterable[str]) -> list[ManifestFile]:
     for pattern in patterns:
         try:
             found.extend(_resolve(pattern))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, PhotoError) as error:
             raise ManifestError(f"--manifest {pattern}: {_reason(error)}") from error
     found = list(dict.fromkeys(found))
     for file in found:
@@ -61,7 +61,7 @@ def find_manifests(patterns: Iterable[str]) -> list[ManifestFile]:
 
 
 def _resolve(pattern: str) -> list[ManifestFile]:
-    if storage.is_folder(pattern) and not storage.has_magic(pattern):
+    if storage.is_folder(pattern):
         base = storage.join(os.getcwd(), storage.local_path(pattern)) if storage.scheme(pattern) == "file" else pattern
         return [ManifestFile(base, "folder", base)]
     names = storage.glob(pattern)
@@ -103,7 +103,7 @@ def _check(file: ManifestFile) -> None:
         first = next(iter(read_manifest(file)), None)
     except (FatalError, ManifestError) as error:
         raise ManifestError(str(error)) from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, PhotoError) as error:
         raise ManifestError(f"{file.uri}: {_reason(error)}") from error
     if first is None:
         raise ManifestError(f"{file.uri}: holds no {'images' if file.kind == 'folder' else 'rows'}")
@@ -154,22 +154,34 @@ def _text(stream: IO[bytes]) -> io.TextIOWrapper:
 
 
 def _read_csv(stream: IO[bytes], uri: str) -> Iterator[tuple[int, Any]]:
-    reader = csv.DictReader(_text(stream), restkey="", strict=False)
+    # strict: an unbalanced quote swallows the lines up to the next one, and that must not pass for a row
+    reader = csv.DictReader(_text(stream), restkey=None, strict=True)
     columns = [name.strip() for name in reader.fieldnames or []]
-    if "uri" not in columns:
-        raise ManifestError(f"{uri}: no uri column; the first line holds the columns, among them uri")
-    if len(set(columns)) < len(columns):
-        raise ManifestError(f"{uri}: two columns have the same name")
+    _check_columns(columns, uri)
     reader.fieldnames = columns
     while True:
         try:
-            record = next(reader)
+            record: dict[Any, Any] = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             yield reader.line_num, f"not a CSV row: {error}"
             continue
-        yield reader.line_num, record if "" not in record else f"more than the {len(columns)} fields of the first line"
+        # A column without a name, as pandas writes its index, is passed over.
+        yield (
+            reader.line_num,
+            record if None not in record else f"more than the {len(columns)} fields of the first line",
+        )
+
+
+def _check_columns(columns: list[str], uri: str) -> None:
+    if "uri" not in columns:
+        raise ManifestError(f"{uri}: no uri column; the first line holds the columns, among them uri")
+    named = [name for name in columns if name]
+    if len(set(named)) < len(named):
+        raise ManifestError(f"{uri}: two columns have the same name")
+    if not all(_is_text(name) for name in named):
+        raise ManifestError(f"{uri}: the first line is not UTF-8; save the file as UTF-8")
 
 
 def _read_jsonl(stream: IO[bytes], uri: str) -> Iterator[tuple[int, Any]]:
@@ -178,16 +190,17 @@ def _read_jsonl(stream: IO[bytes], uri: str) -> Iterator[tuple[int, Any]]:
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield number, f"not JSON: {error}"
             continue
+        if number == 1 and isinstance(record, list):
+            raise ManifestError(f"{uri}: one JSON array; write JSON Lines, one object a line")
         yield number, record if isinstance(record, dict) else "not a JSON object"
 
 
 def _read_parquet(stream: IO[bytes], uri: str) -> Iterator[tuple[int, Any]]:
     file = pq.ParquetFile(stream)
-    if "uri" not in file.schema_arrow.names:
-        raise ManifestError(f"{uri}: no uri column; its columns are {', '.join(file.schema_arrow.names)}")
+    _check_columns(file.schema_arrow.names, uri)
     number = 0
     for batch in file.iter_batches(batch_size=10_000):
         for record in batch.to_pylist():
@@ -202,28 +215,30 @@ def _row(record: dict[str, Any] | str, file: ManifestFile, line: int) -> Manifes
     """Make a row of a record, or of the reason why there is none."""
     where = f"{posixpath.basename(file.uri)} line {line}"
     if isinstance(record, str):
-        return _bad_row("", "", f"{where}: {record}", file, line)
-    fields = {str(name): _as_text(value) for name, value in record.items() if value not in (None, "")}
+        failure = Failure("manifest", "bad_row", _clean(f"{where}: {record}"))
+        return ManifestRow("", "", "", manifest=_clean(file.uri), line=line, failure=failure)
+    fields = {str(name): _as_text(value) for name, value in record.items() if name and value not in (None, "")}
     uri = fields.get("uri", "").strip()
     id = fields.get("id", "").strip() or _id_from_uri(uri)
+    source = storage.join(file.base, uri) if uri else ""
     problem = None
     if not uri:
         problem = "no uri"
-    elif any("\ud800" <= c <= "\udfff" for value in fields.values() for c in value):
+    elif not all(_is_text(text) for item in fields.items() for text in item):
         problem = "not UTF-8"
-    elif any(ord(c) < 32 or ord(c) == 127 for c in uri):
+    elif any(ord(c) < 32 or ord(c) == 127 for c in uri + storage.local_path(source)):
         problem = "a control character in the uri"
-    if problem:
-        return _bad_row(id, uri, f"{where}: {problem}", file, line)
     row = ManifestRow(
-        id=id,
-        uri=uri,
-        source=storage.join(file.base, uri),
-        category=fields.get("category"),
-        attributes={name: fields[name] for name in sorted(fields) if name not in OWN_COLUMNS},
-        manifest=file.uri,
+        id=_clean(id),
+        uri=_clean(uri),
+        source=_clean(source),
+        category=_clean(fields["category"]) if "category" in fields else None,
+        attributes={_clean(name): _clean(fields[name]) for name in sorted(fields) if name not in OWN_COLUMNS},
+        manifest=_clean(file.uri),
         line=line,
     )
+    if problem:
+        return replace(row, failure=Failure("manifest", "bad_row", _clean(f"{where}: {problem}")))
     try:
         output_name(id, "")
     except PhotoError as error:
@@ -231,10 +246,14 @@ def _row(record: dict[str, Any] | str, file: ManifestFile, line: int) -> Manifes
     return row
 
 
-def _bad_row(id: str, uri: str, message: str, file: ManifestFile, line: int) -> ManifestRow:
-    clean = [text.encode("utf-8", "backslashreplace").decode() for text in (id, uri, message)]
-    failure = Failure("manifest", "bad_row", clean[2])
-    return ManifestRow(clean[0], clean[1], "", manifest=file.uri, line=line, failure=failure)
+def _is_text(value: str) -> bool:
+    """Tell whether a string can be written as UTF-8: bytes that were none stand in it as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _clean(value: str) -> str:
+    """Make a string that a report can hold."""
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 def _as_text(value: Any) -> str:
@@ -252,8 +271,8 @@ def _id_from_uri(uri: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
-    return str(text.splitlines()[0])
+    text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error) or type(error).__name__
+    return str(text).strip().splitlines()[0]
 
 
 def refuse_duplicates(rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:

@@ -206,6 +206,8 @@ def _deliver(
         return _failed(report, Failure("threshold", "no_subject", message))
     output = output_name(report.id, ENCODINGS[cutout.format].extension)
     uri, sha256 = f"{config.folder}/{output}", hashlib.sha256(cutout.data).hexdigest()
+    if storage.same_file(uri, row.source):
+        raise _StepError("write", PhotoError("write_failed", f"{uri}: is the photo itself; use another --output"))
     earlier = row.earlier
     if not (earlier and (earlier.output_uri, earlier.output_sha256) == (output, sha256) and storage.exists(uri)):
         _step(times, "write", storage.write, uri, cutout.data, cutout.content_type)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.timing import StepTimes
-from transforms.types import MaskStatistics, Outcome, ReportRow
+from transforms.types import FatalError, MaskStatistics, Outcome, PhotoError, ReportRow
 
 SCHEMA_VERSION = "2"
 ROWS_PER_SHARD = 100_000
@@ -140,12 +140,16 @@ def write_shard(info: RunInfo, shard: int, shards: int, outcomes: Iterable[Outco
             summary.failures.append({"id": row.id, "uri": row.uri, "code": row.code, "message": row.message})
         if row.statistics:
             summary.flags.update(row.statistics.flags)
-    storage.write(f"{info.folder}/{info.report}/{shard_name(shard, shards)}", to_parquet(rows), PARQUET)
+    _write(f"{info.folder}/{info.report}/{shard_name(shard, shards)}", to_parquet(rows), PARQUET)
     return replace(summary, failures=_first(summary.failures))
 
 
 def commit(info: RunInfo, summaries: Iterable[ShardSummary], rows: int) -> None:
-    """Complete the report: empty shards, run.json, _SUCCESS, and last of all latest.json, which makes it the newest."""
+    """Complete the report: empty shards, run.json, _SUCCESS, and last of all latest.json, which makes it the newest.
+
+    Raises:
+        FatalError: the counts do not add up, or the report cannot be written.
+    """
     shards, written = shard_count(rows), {summary.shard: summary for summary in summaries}
     for shard in range(shards):
         if shard not in written:
@@ -153,6 +157,8 @@ def commit(info: RunInfo, summaries: Iterable[ShardSummary], rows: int) -> None:
     total = ShardSummary(-1)
     for summary in written.values():
         total.add(summary)
+    if total.statuses.total() != rows:
+        raise FatalError(f"{rows} rows were read and {total.statuses.total()} reported; the report is not published")
     run = {
         "run_id": info.run_id,
         "report_schema": SCHEMA_VERSION,
@@ -168,9 +174,9 @@ def commit(info: RunInfo, summaries: Iterable[ShardSummary], rows: int) -> None:
         "step_seconds": dict(sorted(total.seconds.items())),
     }
     base = f"{info.folder}/{info.report}"
-    storage.write(f"{base}/run.json", _json(run), JSON)
-    storage.write(f"{base}/_SUCCESS", b"", "text/plain")
-    storage.write(f"{info.folder}/report/latest.json", _json({"run_id": info.run_id, "report": info.report}), JSON)
+    _write(f"{base}/run.json", _json(run), JSON)
+    _write(f"{base}/_SUCCESS", b"", "text/plain")
+    _write(f"{info.folder}/report/latest.json", _json({"run_id": info.run_id, "report": info.report}), JSON)
 
 
 def read_run(folder: str, run_id: str) -> dict[str, Any]:
@@ -181,6 +187,13 @@ def read_run(folder: str, run_id: str) -> dict[str, Any]:
 
 def _first(failures: list[dict[str, str | None]]) -> list[dict[str, str | None]]:
     return sorted(failures, key=lambda failure: (failure["id"] or "", failure["message"] or ""))[:FIRST_FAILURES]
+
+
+def _write(uri: str, data: bytes, content_type: str) -> None:
+    try:
+        storage.write(uri, data, content_type)
+    except PhotoError as error:  # of a photo it would cost one row; without the report there is no run
+        raise FatalError(f"the report cannot be written: {error.message}") from error
 
 
 def _json(value: object) -> bytes:

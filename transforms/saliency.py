@@ -75,11 +75,24 @@ def predict_each(engine: Predictor, images: list[NDArray[np.uint8]]) -> list[NDA
         raise FatalError(f"the GPU failed: {error}") from error
     except Exception as error:  # whatever a photo does to the network must not cost its neighbours
         if len(images) == 1:
+            _prove_alive(engine, images[0], error)
             code = "out_of_memory" if isinstance(error, (OutOfMemoryError, MemoryError)) else "inference_failed"
             return [PhotoError(code, f"the network failed on this photo alone: {error}")]
         Metrics.counter(NAMESPACE, "failed_batches_counter").inc()
     half = len(images) // 2
     return predict_each(engine, images[:half]) + predict_each(engine, images[half:])
+
+
+def _prove_alive(engine: Predictor, image: NDArray[np.uint8], error: Exception) -> None:
+    """Predict a picture that cannot be at fault: if that fails too, it is the engine and not the photo.
+
+    Raises:
+        FatalError: it failed.
+    """
+    try:
+        engine.predict(np.zeros_like(image)[None])
+    except Exception:
+        raise FatalError(f"the network fails on every photo: {str(error).splitlines()[0]}") from error
 
 
 def predict_batch(engine: Predictor, batch: list[Work]) -> Iterator[Work]:

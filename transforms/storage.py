@@ -13,9 +13,10 @@ import os
 import posixpath
 import re
 import secrets
+import stat
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, Any
@@ -30,6 +31,10 @@ TEMPORARY = ".whitesweep-tmp"
 
 STOPS_THE_RUN = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "read-only"}
 """Write errors that the next photo would meet too."""
+
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Read errors that say something of this process rather than of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,8 @@ def exists(uri: str) -> bool:
     """Tell whether there is a file or object of this name."""
     if scheme(uri) == "gs":
         bucket, name = _split(uri)
-        return bool(_client().bucket(bucket).blob(name).exists(timeout=TIMEOUT_S))
+        with _translated(uri):
+            return bool(_client().bucket(bucket).blob(name).exists(timeout=TIMEOUT_S))
     return os.path.isfile(local_path(uri))
 
 
@@ -113,29 +119,46 @@ def is_folder(uri: str) -> bool:
 
 
 def list_files(folder: str) -> Iterator[str]:
-    """List every file below a folder or prefix, sorted by name, hidden ones and our temporary ones left out."""
+    """List every file below a folder or prefix, hidden ones left out, in the order of their names.
+
+    Raises:
+        OSError, PhotoError: a folder in it cannot be listed; nothing is passed over in silence.
+    """
     if scheme(folder) == "gs":
         bucket, prefix = _split(folder)
         prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        for blob in _client().list_blobs(bucket, prefix=prefix, timeout=TIMEOUT_S):
-            if not blob.name.endswith("/"):
-                yield f"{GS}{bucket}/{blob.name}"
+        for name in _list_objects(bucket, prefix):
+            if not any(part.startswith(".") for part in name[len(prefix) :].split("/")):
+                yield f"{GS}{bucket}/{name}"
         return
-    for root, folders, files in os.walk(local_path(folder)):
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    seen = set()  # symbolic links are followed, but not in circles
+    for root, folders, files in os.walk(local_path(folder), onerror=refuse, followlinks=True):
+        here = os.path.realpath(root)
+        if here in seen:
+            folders.clear()
+            continue
+        seen.add(here)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (os.path.join(root, name) for name in sorted(files) if not name.startswith("."))
 
 
 def glob(pattern: str) -> list[str]:
-    """List the files that match a pattern (`*`, `?`, `[…]`; `**` spans folders), sorted; a name matches itself."""
+    """List the files that match a pattern (`*`, `?`, `[…]`; `**` spans folders), sorted; a name matches itself.
+
+    Raises:
+        PhotoError: an object store cannot be asked.
+    """
     if scheme(pattern) == "gs":
         bucket, name = _split(pattern)
         if not local_glob.has_magic(name):
             return [pattern] if exists(pattern) else []
         matcher = _glob_regex(name)
         prefix = name[: min(name.find(c) for c in "*?[" if c in name)]
-        blobs = _client().list_blobs(bucket, prefix=prefix, timeout=TIMEOUT_S)
-        return sorted(f"{GS}{bucket}/{blob.name}" for blob in blobs if matcher.fullmatch(blob.name))
+        return sorted(f"{GS}{bucket}/{found}" for found in _list_objects(bucket, prefix) if matcher.fullmatch(found))
     path = local_path(pattern)
     if os.path.isfile(path):  # a name may itself contain a bracket
         return [path]
@@ -147,32 +170,79 @@ def has_magic(pattern: str) -> bool:
     return local_glob.has_magic(pattern)
 
 
+def same_file(one: str, other: str) -> bool:
+    """Tell whether two URIs name the same file or object."""
+    if scheme(one) != "file" or scheme(other) != "file":
+        return one == other
+    return os.path.realpath(local_path(one)) == os.path.realpath(local_path(other))
+
+
 def open_read(uri: str) -> IO[bytes]:
     """Open a file or object for reading in pieces.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: it cannot be opened, or later, read to its end.
     """
     if scheme(uri) == "gs":
-        bucket, name = _split(uri)
-        return io.BufferedReader(_client().bucket(bucket).blob(name).open("rb"))
+        return io.BufferedReader(_GsReader(uri), buffer_size=1 << 20)
     return open(local_path(uri), "rb")
+
+
+class _GsReader(io.RawIOBase):
+    """An object as a stream whose errors are OSErrors, as a file's are."""
+
+    def __init__(self, uri: str) -> None:
+        bucket, name = _split(uri)
+        self._uri = uri
+        self._stream = _client().bucket(bucket).blob(name).open("rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            with _translated(self._uri):
+                return int(self._stream.seek(offset, whence))
+        except PhotoError as error:
+            raise OSError(error.message) from error
+
+    def tell(self) -> int:
+        return int(self._stream.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            with _translated(self._uri):
+                data = self._stream.read(len(buffer))
+        except PhotoError as error:
+            raise OSError(error.message) from error
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _read_local(path: str, max_bytes: int | None) -> Blob:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
+            raise PhotoError("not_found", f"{path}: not a file")
         with open(path, "rb") as stream:
             facts = os.fstat(stream.fileno())
-            if max_bytes is not None and facts.st_size > max_bytes:
-                raise PhotoError("too_large", f"{path}: {facts.st_size} bytes, the limit is {max_bytes} (--max_bytes)")
             data = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
+        if max_bytes is not None and len(data) > max_bytes:
+            size = max(facts.st_size, len(data))
+            raise PhotoError("too_large", f"{path}: {size} bytes, the limit is {max_bytes} (--max_bytes)")
+    except ValueError:  # a NUL in the name
+        raise PhotoError("not_found", f"{path!r}: not a file name") from None
     except PermissionError:
         raise PhotoError("forbidden", f"{path}: permission denied") from None
     except OSError as error:
         missing = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
         if error.errno in missing:
             raise PhotoError("not_found", f"{path}: {os.strerror(error.errno).lower()}") from None
-        raise PhotoError("corrupt", f"{path}: cannot be read: {error.strerror}") from error
+        if error.errno in EXHAUSTED:
+            raise FatalError(f"{path}: cannot be read, {os.strerror(error.errno).lower()}") from error
+        raise PhotoError("read_failed", f"{path}: {error.strerror or error}") from error
     return Blob(data, f"{facts.st_size}-{facts.st_mtime_ns}")
 
 
@@ -225,55 +295,60 @@ def _split(uri: str) -> tuple[str, str]:
     return bucket, name
 
 
-def _gs_failure(uri: str, error: Exception) -> PhotoError:
-    """Translate what the client raised after its own retries."""
+@contextmanager
+def _translated(uri: str, doing: str = "read") -> Iterator[None]:
+    """Translate whatever the client raises, after its own retries, to a PhotoError."""
     from google.api_core import exceptions
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud.storage.exceptions import DataCorruption
     from requests import exceptions as transport
 
-    if isinstance(error, exceptions.NotFound):
-        return PhotoError("not_found", f"{uri}: no such object")
-    if isinstance(error, (exceptions.Forbidden, exceptions.Unauthorized)):
-        return PhotoError("forbidden", f"{uri}: the account in use may not read it")
-    if isinstance(error, (exceptions.RetryError, exceptions.DeadlineExceeded, transport.Timeout)):
-        return PhotoError("timeout", f"{uri}: no answer in time")
-    status = f" {error.code}" if isinstance(error, exceptions.GoogleAPICallError) else ""
-    return PhotoError("http_error", f"{uri}: the object store answered{status}: {str(error).splitlines()[0]}")
+    try:
+        yield
+    except exceptions.NotFound:
+        raise PhotoError("not_found", f"{uri}: no such object or bucket") from None
+    except (exceptions.Forbidden, exceptions.Unauthorized) as error:
+        raise PhotoError("forbidden", f"{uri}: the account in use may not {doing} it") from error
+    except (exceptions.RetryError, exceptions.DeadlineExceeded, transport.Timeout) as error:
+        raise PhotoError("timeout", f"{uri}: no answer in time") from error
+    except GoogleAuthError as error:
+        raise PhotoError("forbidden", f"{uri}: no Google credentials: {str(error).splitlines()[0]}") from error
+    except (exceptions.GoogleAPIError, transport.RequestException, ConnectionError, DataCorruption) as error:
+        raise PhotoError("http_error", f"{uri}: {str(error).splitlines()[0]}") from error
 
 
-def _gs_errors() -> tuple[type[Exception], ...]:
-    from google.api_core.exceptions import GoogleAPIError
-    from requests.exceptions import RequestException
-
-    return GoogleAPIError, RequestException, ConnectionError
+def _list_objects(bucket: str, prefix: str) -> Iterator[str]:
+    with _translated(f"{GS}{bucket}/{prefix}"):
+        for blob in _client().list_blobs(bucket, prefix=prefix, timeout=TIMEOUT_S):
+            if not blob.name.endswith("/"):
+                yield blob.name
 
 
 def _read_gs(uri: str, max_bytes: int | None) -> Blob:
     bucket, name = _split(uri)
     if not bucket or not name:
         raise PhotoError("not_found", f"{uri}: no such object")
-    try:
+    with _translated(uri):
         blob = _client().bucket(bucket).get_blob(name, timeout=TIMEOUT_S)
         if blob is None:
             raise PhotoError("not_found", f"{uri}: no such object")
         if max_bytes is not None and blob.size > max_bytes:
             raise PhotoError("too_large", f"{uri}: {blob.size} bytes, the limit is {max_bytes} (--max_bytes)")
         version = str(blob.generation)  # the one that is then downloaded; the download may forget it
-        data = blob.download_as_bytes(timeout=TIMEOUT_S)
-    except _gs_errors() as error:
-        raise _gs_failure(uri, error) from error
-    return Blob(data, version)
+        return Blob(blob.download_as_bytes(timeout=TIMEOUT_S), version)
 
 
 def _write_gs(uri: str, data: bytes, content_type: str) -> None:
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
     bucket, name = _split(uri)
     try:
-        # A retried upload of the same bytes to the same name is harmless, so it need not be conditional to be retried.
-        from google.cloud.storage.retry import DEFAULT_RETRY
-
-        blob = _client().bucket(bucket).blob(name)
-        blob.upload_from_string(data, content_type=content_type, timeout=TIMEOUT_S, retry=DEFAULT_RETRY)
-    except _gs_errors() as error:
-        raise PhotoError("write_failed", _gs_failure(uri, error).message) from error
+        with _translated(uri, "write"):
+            blob = _client().bucket(bucket).blob(name)
+            # The same bytes to the same name twice do no harm, so the upload may be retried unconditionally.
+            blob.upload_from_string(data, content_type=content_type, timeout=TIMEOUT_S, retry=DEFAULT_RETRY)
+    except PhotoError as error:
+        raise PhotoError("write_failed", error.message) from error
 
 
 def _glob_regex(pattern: str) -> re.Pattern[str]:
@@ -285,4 +360,7 @@ def _glob_regex(pattern: str) -> re.Pattern[str]:
             return token.replace("[!", "[^", 1)
         return wild.get(token) or re.escape(token)
 
-    return re.compile("".join(map(translate, re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern))))
+    try:
+        return re.compile("".join(map(translate, re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern))))
+    except re.error as error:
+        raise ValueError(f"{pattern}: not a pattern: {error}") from error

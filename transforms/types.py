@@ -13,6 +13,7 @@ FAILURE_CODES = {
     "duplicate_id": "another row of the manifests has the same id",
     "not_found": "there is no such file or object",
     "forbidden": "the file or object may not be read",
+    "read_failed": "the file is there, but reading it failed",
     "http_error": "the object store answered with an error",
     "timeout": "the object store did not answer in time",
     "too_large": "more bytes than --max_bytes",
@@ -34,10 +35,13 @@ class PhotoError(Exception):
     """What is wrong with one photo; it becomes a failed row and harms no other."""
 
     def __init__(self, code: str, message: str) -> None:
-        assert code in FAILURE_CODES, code
-        super().__init__(code, message)
+        super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+
+    def __reduce__(self) -> tuple[type[PhotoError], tuple[str, str]]:
+        """Pickle by both parts; worker processes hand exceptions on."""
+        return PhotoError, (self.code, self.message)
 
 
 class FatalError(Exception):
