@@ -51,7 +51,7 @@ def test_a_failing_batch_is_split_until_the_culprit_stands_alone() -> None:
         6,
         7,
     ]
-    assert engine.calls <= 7
+    assert engine.calls <= 8  # the batch, its halves down to one, and a picture that proves the engine alive
 
 
 def test_a_batch_that_does_not_fit_is_halved() -> None:

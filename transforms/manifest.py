@@ -165,7 +165,7 @@ def _read_csv(stream: IO[bytes], uri: str) -> Iterator[tuple[int, Any]]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield reader.line_num, f"not a CSV row: {error}"
+            yield reader.reader.line_num, f"not a CSV row: {error}"
             continue
         # A column without a name, as pandas writes its index, is passed over.
         yield (
