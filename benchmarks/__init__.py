@@ -1,0 +1,1 @@
+"""Measured claims: accuracy now, throughput and memory as they come."""
