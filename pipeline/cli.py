@@ -10,12 +10,8 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pipeline.flags import RequestError, RunError, make_parser
-
-if TYPE_CHECKING:
-    from pipeline.options import RunRequest
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,6 +27,7 @@ def main(arguments: Sequence[str]) -> int:
             from pipeline.compare import check_compare, compare
 
             return compare(check_compare(flags, others), flags.policy)
+        from pipeline.execute import run
         from pipeline.options import check_migrate, check_run
 
         return run({"run": check_run, "migrate": check_migrate}[flags.command](flags, others))
@@ -58,18 +55,3 @@ def _set_up_logging(verbose: bool) -> None:
         handler.setFormatter(logging.Formatter("whitesweep: %(message)s"))
         ours.addHandler(handler)
         ours.propagate = False
-
-
-def run(request: RunRequest) -> int:
-    """Run a checked request, print the summary, and give the exit code."""
-    from pipeline.execute import execute
-    from pipeline.summary import summarise
-
-    report = execute(request)
-    print(summarise(report, request))
-    failed = report["statuses"].get("failed", 0)
-    if failed > request.max_failure_fraction * report["rows"]:
-        allowed = f"{request.max_failure_fraction:.2%}"
-        print(f"whitesweep: {failed} of {report['rows']} rows failed, more than {allowed} allowed", file=sys.stderr)
-        return 1
-    return 0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.contact_sheet import contact_sheet
+from pipeline.execute import run
 from pipeline.flags import RequestError
 from pipeline.options import RunRequest, check_run
 from transforms import storage
@@ -25,7 +26,6 @@ from transforms.types import FatalError, PhotoError
 
 def demo(flags: argparse.Namespace, others: Sequence[str]) -> int:
     """Render, run, measure; give the exit code of the run."""
-    from pipeline.cli import run
     from pipeline.sample import write_sample
 
     if storage.scheme(flags.output) != "file":

@@ -1,9 +1,10 @@
-"""Build the graph of a request and run it."""
+"""Build the graph of a request, run it, and say how it went."""
 
 from __future__ import annotations
 
 import io
 import re
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,8 +17,21 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline.flags import RequestError, RunError
 from pipeline.graph import build_migrate, build_run
 from pipeline.options import RunRequest
+from pipeline.summary import summarise
 from transforms.report import read_run
 from transforms.types import FatalError, PhotoError
+
+
+def run(request: RunRequest) -> int:
+    """Run a checked request, print the summary, and give the exit code."""
+    report = execute(request)
+    print(summarise(report, request))
+    failed = report["statuses"].get("failed", 0)
+    if failed > request.max_failure_fraction * report["rows"]:
+        allowed = f"{request.max_failure_fraction:.2%}"
+        print(f"whitesweep: {failed} of {report['rows']} rows failed, more than {allowed} allowed", file=sys.stderr)
+        return 1
+    return 0
 
 
 def execute(request: RunRequest) -> dict[str, Any]:

@@ -83,6 +83,8 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     _check_numbers(flags)
     beam_arguments = check_beam(flags.runner, others)
     output = check_output(flags.output)
+    if runners.runner_name(flags.runner) == "DataflowRunner" and storage.scheme(output) == "file":
+        raise RequestError(f"--output {flags.output}: Dataflow's workers cannot write here; use a gs:// address")
     try:
         policy = load_policy(flags.policy)
         if flags.interpolation:
@@ -195,6 +197,8 @@ def absolute(folder: str) -> str:
 def check_output(output: str) -> str:
     """Make the output folder absolute, and make sure that something can be written there."""
     if storage.scheme(output) == "gs":
+        if not output[len(storage.GS) :].strip("/"):
+            raise RequestError(f"--output {output}: names no bucket")
         try:
             storage.is_folder(output)
         except Exception as error:  # whatever keeps us from listing it will keep us from writing it

@@ -47,7 +47,8 @@ WRONG = [
     (["--output", "/dev/null/x"], "is not a folder"),
     (["--direct_num_workers", "many"], "invalid int value"),
     (["--runner", "bogus"], "Unexpected pipeline runner: bogus"),
-    (["--runner", "dataflow"], "Missing required option: project"),
+    (["--runner", "dataflow"], "Dataflow's workers cannot write here"),
+    (["--output", "gs://"], "names no bucket"),
     (["positional"], "neither whitesweep nor Beam knows this flag"),
 ]
 
