@@ -38,6 +38,7 @@ setup(
             "mypy",
             "onnxruntime",
             "pytest",
+            "pytest-timeout",
             "pytest-xdist",
             "ruff",
             "scikit-image",

@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline.contact_sheet import contact_sheet
 from pipeline.execute import run
 from pipeline.flags import RequestError
-from pipeline.options import RunRequest, check_run
+from pipeline.options import RunRequest, check_run, check_settings
 from transforms import storage
 from transforms.maps import load_map
 from transforms.mask import make_mask
@@ -32,6 +32,7 @@ def demo(flags: argparse.Namespace, others: Sequence[str]) -> int:
         raise RequestError(f"--output {flags.output}: the demo writes to a local folder")
     output = Path(flags.output).absolute()
     flags.output, flags.manifest = str(output / "white"), [str(output / "catalog" / "manifest.csv")]
+    check_settings(flags, others)
     print("rendering the sample catalog …", flush=True)
     try:
         write_sample(output / "catalog")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 import sys
 import tempfile
 import traceback
@@ -16,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.flags import RequestError, RunError
 from pipeline.graph import build_migrate, build_run
-from pipeline.options import RunRequest
+from pipeline.options import RunRequest, make_folder
 from pipeline.summary import summarise
 from transforms.report import read_run
 from transforms.types import FatalError, PhotoError
@@ -24,6 +25,7 @@ from transforms.types import FatalError, PhotoError
 
 def run(request: RunRequest) -> int:
     """Run a checked request, print the summary, and give the exit code."""
+    make_folder(request.info.folder)
     report = execute(request)
     print(summarise(report, request))
     failed = report["statuses"].get("failed", 0)
@@ -67,7 +69,7 @@ def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pi
         raise RequestError("; ".join(line.strip(" .") for line in str(error).splitlines() if line.strip())) from error
     build(root)
     try:
-        with quiet(verbose):
+        with quiet(verbose), quoted_interpreter():
             root.run().wait_until_finish()
     except Exception as error:
         raise RunError(_reason(error)) from error
@@ -78,6 +80,17 @@ def quiet(verbose: bool) -> Iterator[None]:
     """Swallow what Beam's workers print of an exception before they hand it on; the user gets one line of it."""
     with nullcontext() if verbose else redirect_stderr(io.StringIO()):
         yield
+
+
+@contextmanager
+def quoted_interpreter() -> Iterator[None]:
+    """Let Beam start its worker processes from a path with a space: it hands sys.executable to a shell unquoted."""
+    plain = sys.executable
+    sys.executable = shlex.quote(plain)
+    try:
+        yield
+    finally:
+        sys.executable = plain
 
 
 def _reason(error: Exception) -> str:

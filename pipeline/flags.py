@@ -131,7 +131,12 @@ def add_running(parser: argparse.ArgumentParser) -> None:
 
 def make_parser() -> Parser:
     """Make the parser of the whole command line."""
-    parser = Parser(prog=PROGRAM, description="Put a catalog's product photos on white.", allow_abbrev=False)
+    parser = Parser(
+        prog=PROGRAM,
+        description="Put a catalog's product photos on white.",
+        epilog="`run_pipeline.sh test` runs the test suite; without a command the demo runs.",
+        allow_abbrev=False,
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     run_parser = commands.add_parser(
         "run",

@@ -46,6 +46,19 @@ class RunRequest:
     shards: list[str] | None = None
 
 
+def make_folder(folder: str) -> None:
+    """Make a local output folder: the last check, as only trying shows whether every file system would have it.
+
+    Raises:
+        RequestError: it cannot be made.
+    """
+    if storage.scheme(folder) == "file":
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise RequestError(f"--output {folder}: cannot be made: {error.strerror}") from error
+
+
 def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
     """Check every flag, and look at the manifests, the weights, the device and the output folder. Writes nothing.
 
@@ -79,7 +92,8 @@ def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     return replace(request, config=config, shards=shards)
 
 
-def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
+def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[str, list[str], OutputSettings]:
+    """Check what needs no manifest: give the output folder, Beam's flags, and how pictures are made."""
     _check_numbers(flags)
     beam_arguments = check_beam(flags.runner, others)
     output = check_output(flags.output)
@@ -90,18 +104,27 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
         if flags.interpolation:
             policy = policy.with_interpolation(flags.interpolation)
         background = parse_background(flags.background)
-        manifests = find_manifests(flags.manifest)
-    except (PolicyError, ManifestError, ValueError, PhotoError) as error:
+    except (PolicyError, ValueError) as error:
         raise RequestError(str(error)) from error
     if flags.format == "jpeg" and background is None:
         raise RequestError("--background transparent: JPEG cannot be transparent; use --format png or webp")
+    return output, beam_arguments, OutputSettings(policy, background, flags.format)
+
+
+def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
+    output, beam_arguments, pictures = check_settings(flags, others)
+    policy = pictures.policy
+    try:
+        manifests = find_manifests(flags.manifest)
+    except (ManifestError, PhotoError) as error:
+        raise RequestError(str(error)) from error
     _check_apart(flags.output, output, manifests)
     config = ProcessConfig(
         folder=output,
         maps_folder=f"{output}/maps",
         maps=None,
         engine=None,
-        output=OutputSettings(policy, background, flags.format),
+        output=pictures,
         limits=Limits(flags.max_bytes, flags.max_pixels),
     )
     settings = {name: value for name, value in sorted(vars(flags).items()) if name != "verbose"}
@@ -184,6 +207,8 @@ def check_beam(runner: str, others: Sequence[str]) -> list[str]:
         unknown = runners.unknown_flags(arguments)
     except ValueError as error:
         raise RequestError(str(error).splitlines()[0]) from error
+    if unknown and not unknown[0].startswith("-"):
+        raise RequestError(f"{unknown[0]}: belongs to no flag; a pattern must be quoted: --manifest 'photos/*.jpg'")
     if unknown:
         raise RequestError(f"{unknown[0]}: neither whitesweep nor Beam knows this flag. See --help")
     return arguments
@@ -196,6 +221,8 @@ def absolute(folder: str) -> str:
 
 def check_output(output: str) -> str:
     """Make the output folder absolute, and make sure that something can be written there."""
+    if not output.strip():
+        raise RequestError("--output is empty; give a folder")
     if storage.scheme(output) == "gs":
         if not output[len(storage.GS) :].strip("/"):
             raise RequestError(f"--output {output}: names no bucket")

@@ -20,7 +20,12 @@ def summarise(run: dict[str, Any], request: RunRequest) -> str:
         f"images:   {request.info.folder}/images",
         f"report:   {request.info.folder}/{request.info.report}",
     ]
-    if statuses.get("failed"):
-        lines.append(f"failures: {statuses['failed']} rows of the report, status failed; the first:")
-        lines += [f"  {failure['id']}: {failure['code']}: {failure['message']}" for failure in run["first_failures"]]
+    if run["flags"]:
+        lines.insert(1, "flags: " + ", ".join(f"{count} {flag}" for flag, count in run["flags"].items()))
+    failed, first = statuses.get("failed", 0), run["first_failures"]
+    if failed:
+        lines.append(f"failures: the rows of the report whose status is failed, {failed} of them")
+        lines += [f"  {f['id'] or '(no id)'}: {f['code']}: {f['uri']}: {f['message']}" for f in first]
+        if failed > len(first):
+            lines.append(f"  … and {failed - len(first)} more")
     return "\n".join(lines)

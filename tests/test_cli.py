@@ -49,7 +49,9 @@ WRONG = [
     (["--runner", "bogus"], "Unexpected pipeline runner: bogus"),
     (["--runner", "dataflow"], "Dataflow's workers cannot write here"),
     (["--output", "gs://"], "names no bucket"),
-    (["positional"], "neither whitesweep nor Beam knows this flag"),
+    (["positional"], "a pattern must be quoted"),
+    (["--output", ""], "--output is empty"),
+    (["--output", "/proc/nope"], "--output /proc/nope: cannot be made"),
 ]
 
 

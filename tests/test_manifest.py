@@ -92,7 +92,7 @@ def test_a_glob_of_manifests_and_several_of_them(tmp_path: Path) -> None:
     ("text", "code", "message"),
     [
         (b"id,uri\na,\n", "bad_row", "m.csv line 2: no uri"),
-        (b"id,uri\na,x.jpg,extra\n", "bad_row", "m.csv line 2: more than the 2 fields"),
+        (b"id,uri\na,x.jpg,extra\n", "bad_row", "m.csv line 2: 3 fields, more than the 2"),
         (b"id,uri\n\xff\xfe,x.jpg\n", "bad_row", "m.csv line 2: not UTF-8"),
         (b"id,uri\na,x\0y.jpg\n", "bad_row", "m.csv line 2: a control character"),
         (b"id,uri\n../a,x.jpg\n", "bad_id", "`..`"),
@@ -204,3 +204,28 @@ def test_a_folder_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
     folder.mkdir()
     draw_product(1, (8, 8)).save(folder / "a.png")
     assert [row.id for row in rows_of(folder)] == ["a"]
+
+
+@pytest.mark.parametrize("tail", ["", 'r99,"p.jpg,last\n', 'r99,p.jpg,"la"st\n'])
+def test_a_quote_that_is_never_closed_costs_one_row(tmp_path: Path, tail: str) -> None:
+    lines = [f"r{n},p{n}.jpg,title\n" for n in range(50)]
+    lines[20] = 'r20,"p20.jpg,title\n'
+    lines[30] = 'r30,p30.jpg,"a title\nof two ""lines"""\n'
+    path = tmp_path / "m.csv"
+    path.write_text("id,uri,title\n" + "".join(lines) + tail)
+    rows = rows_of(path)
+    failed = [row for row in rows if row.failure]
+    assert len(rows) == 50 + bool(tail)
+    assert len(failed) == 1 + bool(tail)
+    assert failed[0].failure is not None
+    assert "m.csv line 22: not a CSV row" in failed[0].failure.message
+    assert {row.id: row for row in rows}["r30"].attributes == {"title": 'a title\nof two "lines"'}
+    assert {row.id: row for row in rows}["r49"].line == 52
+
+
+def test_a_pattern_passes_over_what_is_neither_manifest_nor_image(tmp_path: Path) -> None:
+    for name in ("a.jpg", "noext", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [row.id for row in rows_of(tmp_path / "*")] == ["a"]
+    with pytest.raises(ManifestError, match="neither manifests nor images"):
+        find_manifests([str(tmp_path / "no*")])

@@ -138,6 +138,21 @@ def test_the_same_bytes_from_every_runner(
     assert digests(output) == expected
 
 
+def test_worker_processes_start_from_a_path_with_a_space(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "a folder" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    processes = ["--direct_running_mode", "multi_processing", "--direct_num_workers", "2"]
+    arguments = ["run", "--manifest", catalog.parent / "one.jpg", "--output", tmp_path / "out", *SETTINGS, *processes]
+    assert run(*arguments) == 0
+    assert sys.executable == str(python)
+
+
 def test_the_same_bytes_from_a_shuffled_manifest(reference: Path, catalog: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(catalog.parent, tmp_path / "shuffled" / "catalog") / catalog.name
     header, *lines = catalog.read_text().splitlines()

@@ -24,6 +24,7 @@ TABLE_ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": 
 COMPRESSION_ENDINGS = (".gz", ".zst")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 OWN_COLUMNS = ("id", "uri", "category")
+LONGEST_RECORD = 200  # lines of a CSV record with line breaks in it
 
 
 class ManifestError(Exception):
@@ -73,11 +74,15 @@ def _resolve(pattern: str) -> list[ManifestFile]:
     for name in names:
         absolute = storage.join(os.getcwd(), name)
         kind = _kind(name)
+        if kind is None and len(names) > 1:
+            continue  # what a pattern catches beside manifests and images
         if kind is None:
             endings = ", ".join(dict.fromkeys(TABLE_ENDINGS))
             advice = f"expected an ending {endings} (also .gz, .zst), or that of an image"
             raise ManifestError(f"--manifest {name}: {advice}")
         files.append(ManifestFile(absolute, kind, base if kind == "image" else storage.parent(absolute)))
+    if not files:
+        raise ManifestError(f"--manifest {pattern}: matches neither manifests nor images")
     return files
 
 
@@ -154,29 +159,51 @@ def _text(stream: IO[bytes]) -> io.TextIOWrapper:
 
 
 def _read_csv(stream: IO[bytes], uri: str) -> Iterator[tuple[int, Any]]:
-    # strict: an unbalanced quote swallows the lines up to the next one, and that must not pass for a row
-    reader = csv.DictReader(_text(stream), restkey=None, strict=True)
-    columns = [name.strip() for name in reader.fieldnames or []]
+    records = _csv_records(_text(stream))
+    _, first = next(records, (1, []))
+    columns = [name.strip() for name in first] if isinstance(first, list) else []
     _check_columns(columns, uri)
-    reader.fieldnames = columns
+    for line, fields in records:
+        if isinstance(fields, str):
+            yield line, fields
+        elif len(fields) > len(columns):
+            yield line, f"{len(fields)} fields, more than the {len(columns)} of the first line"
+        elif fields:  # an empty line is none
+            # A column without a name, as pandas writes its index, is passed over.
+            yield line, {name: value for name, value in zip(columns, fields, strict=False) if name}
+
+
+def _csv_records(text: Iterable[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """Give each record with the number of its line: its fields, or what is wrong with it.
+
+    A record goes on to the next line while a quote is open. A quote that is never closed, or closed where no field
+    ends, must not swallow the rows behind it: then its first line alone is wrong, and reading goes on with the second.
+    """
+    lines = enumerate(text, start=1)
+    again: list[tuple[int, str]] = []
     while True:
-        try:
-            record: dict[Any, Any] = next(reader)
-        except StopIteration:
+        number, line = again.pop(0) if again else next(lines, (0, ""))
+        if not number:
             return
+        record = [line]
+        behind: list[tuple[int, str]] = []
+        while sum(part.count('"') for part in record) % 2 and len(record) <= LONGEST_RECORD:
+            following = again.pop(0) if again else next(lines, None)
+            if following is None:
+                break
+            behind.append(following)
+            record.append(following[1])
+        try:
+            yield number, next(csv.reader(record, strict=True), [])
         except csv.Error as error:
-            yield reader.reader.line_num, f"not a CSV row: {error}"
-            continue
-        # A column without a name, as pandas writes its index, is passed over.
-        yield (
-            reader.line_num,
-            record if None not in record else f"more than the {len(columns)} fields of the first line",
-        )
+            again[:0] = behind
+            yield number, f"not a CSV row: {error}"
 
 
 def _check_columns(columns: list[str], uri: str) -> None:
     if "uri" not in columns:
-        raise ManifestError(f"{uri}: no uri column; the first line holds the columns, among them uri")
+        found = ", ".join(columns)[:80] or "none"
+        raise ManifestError(f"{uri}: no uri column in the first line; its columns are {found}")
     named = [name for name in columns if name]
     if len(set(named)) < len(named):
         raise ManifestError(f"{uri}: two columns have the same name")
