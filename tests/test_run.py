@@ -148,8 +148,8 @@ def test_worker_processes_start_from_a_path_with_a_space(
     monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     processes = ["--direct_running_mode", "multi_processing", "--direct_num_workers", "2"]
-    arguments = ["run", "--manifest", catalog.parent / "one.jpg", "--output", tmp_path / "out", *SETTINGS, *processes]
-    assert run(*arguments) == 0
+    photo, output = catalog.parent / "one.jpg", tmp_path / "out"
+    assert run("run", "--manifest", photo, "--output", output, *SETTINGS, *processes) == 0
     assert sys.executable == str(python)
 
 

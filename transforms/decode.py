@@ -165,7 +165,7 @@ def _apply_profile(image: Image.Image) -> Image.Image:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
             if not _is_srgb(profile):
                 return _transform(image, profile)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:

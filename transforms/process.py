@@ -23,6 +23,7 @@ from transforms.heartbeat import HEARTBEAT
 from transforms.manifest import photo_key
 from transforms.maps import MapSettings, load_map, map_key, store_map
 from transforms.mask import make_mask
+from transforms.memory import keep_buffers
 from transforms.naming import output_name
 from transforms.policy import Policy, Rule
 from transforms.sharpen import network_input
@@ -255,6 +256,9 @@ def _key_by_photo(row: ManifestRow) -> tuple[str, ManifestRow]:
 class _Prepare(beam.DoFn):
     def __init__(self, config: ProcessConfig) -> None:
         self.config = config
+
+    def setup(self) -> None:
+        keep_buffers()
 
     def process(self, keyed: tuple[str, Iterable[ManifestRow]]) -> Iterable[Work]:
         yield prepare(keyed[1], self.config)
