@@ -84,6 +84,8 @@ class Door:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # so that the pretended kill -9 hits this run only
+            # Whatever a shell starts in the background ignores SIGINT, and so does all that it starts in turn.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *arguments: str, script: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
