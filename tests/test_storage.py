@@ -45,6 +45,14 @@ def test_what_is_written_is_read_and_replaced(base: str) -> None:
         assert stream.read() == b"second!"
 
 
+def test_knows_what_a_file_holds(base: str) -> None:
+    assert not storage.holds(f"{base}/x", b"abc")
+    storage.write(f"{base}/x", b"abc")
+    assert storage.holds(f"{base}/x", b"abc")
+    assert not storage.holds(f"{base}/x", b"abd")
+    assert not storage.holds(f"{base}/x", b"ab")
+
+
 def test_lists_globs_and_finds(base: str) -> None:
     for name in ("m.csv", "x/1.jpg", "x/2.png", "x/deep/3.jpg"):
         storage.write(f"{base}/{name}", b"-")

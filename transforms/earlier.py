@@ -1,4 +1,4 @@
-"""What an earlier report says of each row: where its map is, and what was written."""
+"""What an earlier report says of each row: where its map is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from transforms import storage
 from transforms.types import Earlier, FatalError, ManifestRow, MapOrigin, PhotoError
 
-COLUMNS = ["id", "source_sha256", "map_key", "model", "weights_sha256", "precision", "output_uri", "output_sha256"]
+COLUMNS = ["id", "source_sha256", "map_key", "model", "weights_sha256", "precision"]
 
 
 class NoReportError(Exception):
@@ -48,8 +48,7 @@ def read_earlier(shard: str) -> Iterator[tuple[str, Earlier]]:
         for row in batch.to_pylist():
             if row["map_key"] is not None:
                 origin = MapOrigin(row["model"], row["weights_sha256"], row["precision"])
-                written = row["output_uri"], row["output_sha256"]
-                yield row["id"], Earlier(row["source_sha256"], row["map_key"], origin, *written)
+                yield row["id"], Earlier(row["source_sha256"], row["map_key"], origin)
 
 
 def attach(keyed: tuple[str, dict[str, Iterable]]) -> Iterator[ManifestRow]:

@@ -209,8 +209,9 @@ def _deliver(
     uri, sha256 = f"{config.folder}/{output}", hashlib.sha256(cutout.data).hexdigest()
     if storage.same_file(uri, row.source):
         raise _StepError("write", PhotoError("write_failed", f"{uri}: is the photo itself; use another --output"))
-    earlier = row.earlier
-    if not (earlier and (earlier.output_uri, earlier.output_sha256) == (output, sha256) and storage.exists(uri)):
+    # A migration rewrites only what changes. What is there decides, not what a report says of it: a migration that was
+    # killed has rewritten pictures of which no report tells.
+    if row.earlier is None or not storage.holds(uri, cutout.data):
         _step(times, "write", storage.write, uri, cutout.data, cutout.content_type)
     return replace(
         report,

@@ -6,8 +6,10 @@ ever sees half a file (and a rename on an object store, which is a copy and a de
 
 from __future__ import annotations
 
+import base64
 import errno
 import glob as local_glob
+import hashlib
 import io
 import os
 import posixpath
@@ -109,6 +111,22 @@ def exists(uri: str) -> bool:
         with _translated(uri):
             return bool(_client().bucket(bucket).blob(name).exists(timeout=TIMEOUT_S))
     return os.path.isfile(local_path(uri))
+
+
+def holds(uri: str, data: bytes) -> bool:
+    """Tell whether there is a file or object of this name with exactly these bytes (of an object, by size and MD5)."""
+    if scheme(uri) == "gs":
+        bucket, name = _split(uri)
+        with _translated(uri):
+            blob = _client().bucket(bucket).get_blob(name, timeout=TIMEOUT_S)
+        md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        return blob is not None and blob.size == len(data) and blob.md5_hash == md5
+    path = local_path(uri)
+    try:
+        with open(path, "rb") as stream:
+            return os.fstat(stream.fileno()).st_size == len(data) and stream.read() == data
+    except OSError:
+        return False
 
 
 def is_folder(uri: str) -> bool:

@@ -68,13 +68,11 @@ class MapOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What an earlier report says of a row: which photo it was, where its map is, and what was written."""
+    """What an earlier report says of a row: which photo it was, where its map is, and what made it."""
 
     source_sha256: str
     map_key: str
     origin: MapOrigin
-    output_uri: str | None
-    output_sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)
