@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -15,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
+from transforms.earlier import read_mapped
 from transforms.maps import load_map
 from transforms.mask import make_mask
 from transforms.policy import Policy
 from transforms.report import JSON, PARQUET
 from transforms.sharpen import SIDE
 from transforms.timing import StepTimes
-from transforms.types import FatalError, PhotoError
 
 COLUMNS = ["id", "uri", "category", "attributes", "map_key"]
 MOST_CHANGED = 100
@@ -72,16 +71,10 @@ class Comparison:
     flipped: float | None = None
 
 
-def read_mapped(shard: str) -> Iterator[MappedRow]:
+def read_rows(shard: str) -> Iterator[MappedRow]:
     """Read from a report's shard the rows that have a map."""
-    try:
-        file = pq.ParquetFile(io.BytesIO(storage.read(shard).data))
-    except (PhotoError, OSError, ValueError) as error:
-        raise FatalError(f"{shard}: cannot be read: {error}") from error
-    for batch in file.iter_batches(columns=COLUMNS):
-        for row in batch.to_pylist():
-            if row["map_key"] is not None:
-                yield MappedRow(**{**row, "attributes": dict(row["attributes"])})
+    for row in read_mapped(shard, COLUMNS):
+        yield MappedRow(**{**row, "attributes": dict(row["attributes"])})
 
 
 def compare_row(row: MappedRow, maps_folder: str, first: Policy, second: Policy) -> Comparison:
@@ -163,7 +156,7 @@ class CompareMaps(beam.PTransform):
         """Map a PCollection of shard names to one of Comparison."""
         return (
             shards
-            | "ReadRows" >> beam.FlatMap(read_mapped)
+            | "ReadRows" >> beam.FlatMap(read_rows)
             | "Spread" >> beam.Reshuffle()  # a shard holds a hundred thousand rows
             | "CompareRow" >> beam.Map(compare_row, *self.settings)
         )

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import apache_beam as beam
 import pyarrow.parquet as pq
@@ -38,17 +39,25 @@ def newest_report(folder: str) -> list[str]:
     return shards
 
 
-def read_earlier(shard: str) -> Iterator[tuple[str, Earlier]]:
-    """Read from a shard the rows that have a map, by id."""
+def read_mapped(shard: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Read from a report's shard some columns of the rows that have a map.
+
+    Raises:
+        FatalError: the shard cannot be read.
+    """
     try:
         file = pq.ParquetFile(io.BytesIO(storage.read(shard).data))
     except (PhotoError, OSError, ValueError) as error:
         raise FatalError(f"{shard}: cannot be read: {error}") from error
-    for batch in file.iter_batches(columns=COLUMNS):
-        for row in batch.to_pylist():
-            if row["map_key"] is not None:
-                origin = MapOrigin(row["model"], row["weights_sha256"], row["precision"])
-                yield row["id"], Earlier(row["source_sha256"], row["map_key"], origin)
+    for batch in file.iter_batches(columns=columns):
+        yield from (row for row in batch.to_pylist() if row["map_key"] is not None)
+
+
+def read_earlier(shard: str) -> Iterator[tuple[str, Earlier]]:
+    """Read from a report's shard what a migration needs, by id."""
+    for row in read_mapped(shard, COLUMNS):
+        origin = MapOrigin(row["model"], row["weights_sha256"], row["precision"])
+        yield row["id"], Earlier(row["source_sha256"], row["map_key"], origin)
 
 
 def attach(keyed: tuple[str, dict[str, Iterable]]) -> Iterator[ManifestRow]:
