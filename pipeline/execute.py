@@ -14,6 +14,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
 from pipeline.flags import RequestError, RunError
 from pipeline.graph import build_migrate, build_run
@@ -67,7 +68,13 @@ def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pi
         root = beam.Pipeline(options=PipelineOptions(beam_arguments))
     except ValueError as error:  # what the runner itself finds missing, one line each
         raise RequestError("; ".join(line.strip(" .") for line in str(error).splitlines() if line.strip())) from error
-    build(root)
+    try:
+        build(root)
+    except (TypeError, ValueError) as error:  # what Beam's own flags make of the graph
+        raise RequestError(str(error).splitlines()[0]) from error
+    # Beam 2.77 flushes the buffers between its worker threads by a timer once a second, without a lock against the
+    # thread that is writing an element: longer bundles are torn. Below 0, buffers are flushed by their size alone.
+    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = -1
     try:
         with quiet(verbose), quoted_interpreter():
             root.run().wait_until_finish()

@@ -171,15 +171,14 @@ def _check_numbers(flags: argparse.Namespace) -> None:
     ranges: dict[str, tuple[float, float]] = {
         "sharpen": (0, 1000),
         "max_failure_fraction": (0, 1),
-        "max_bytes": (1, float("inf")),
-        "max_pixels": (1, float("inf")),
+        "max_bytes": (1, 2**40),
+        "max_pixels": (1, 2**40),
         "batch_size": (1, 1024),
     }
     for name, (low, high) in ranges.items():
         value: Any = getattr(flags, name)
         if value is not None and not low <= value <= high:
-            limit = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
-            raise RequestError(f"--{name} {value}: must be {limit}")
+            raise RequestError(f"--{name} {value}: must be from {low:g} to {high:g}")
 
 
 def _check_apart(given: str, output: str, manifests: list[ManifestFile]) -> None:
@@ -205,8 +204,8 @@ def check_beam(runner: str, others: Sequence[str]) -> list[str]:
     try:
         create_runner(runners.runner_name(runner))
         unknown = runners.unknown_flags(arguments)
-    except ValueError as error:
-        raise RequestError(str(error).splitlines()[0]) from error
+    except (ValueError, ImportError, AttributeError) as error:
+        raise RequestError(f"--runner {runner}: {str(error).splitlines()[0]}") from error
     if unknown and not unknown[0].startswith("-"):
         raise RequestError(f"{unknown[0]}: belongs to no flag; a pattern must be quoted: --manifest 'photos/*.jpg'")
     if unknown:
@@ -233,11 +232,17 @@ def check_output(output: str) -> str:
         return absolute(output)
     if storage.scheme(output) != "file":
         raise RequestError(f"--output {output}: expected a folder or a gs:// address")
+    if "\0" in storage.local_path(output):
+        raise RequestError(f"--output {output!r}: not a file name")
     folder = existing = absolute(output)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing):
         raise RequestError(f"--output {output}: {existing} is not a folder")
+    for name in ("images", "maps", "report"):
+        inside = os.path.join(folder, name)
+        if os.path.lexists(inside) and not os.path.isdir(inside):
+            raise RequestError(f"--output {output}: {inside} is in the way; it must be a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise RequestError(f"--output {output}: no permission to write in {existing}")
     return folder

@@ -177,3 +177,20 @@ def test_threads_may_decode_at_once() -> None:
     for thread in threads:
         thread.join()
     assert not errors
+
+
+def test_sixteen_bit_grey_keeps_its_transparent_level_and_its_sense() -> None:
+    values = np.array([[0, 30_000], [0x12FF, 65_535]], np.uint16)
+    photo = decode(encoded(Image.fromarray(values), "PNG", transparency=0x12FF))
+    assert photo.alpha is not None
+    assert photo.alpha.tolist() == [[255, 255], [0, 255]]
+    inverted = decode(encoded(Image.fromarray(values), "TIFF", tiffinfo={262: 0}))
+    assert inverted.rgb[..., 0].tolist() == [[255, 138], [236, 0]]
+
+
+def test_megabytes_of_metadata_are_no_damage() -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", "x" * 3_000_000, zip=True)
+    assert decode(encoded(draw_product(1, (20, 20)), "PNG", pnginfo=info)).size == (20, 20)

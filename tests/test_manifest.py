@@ -229,3 +229,18 @@ def test_a_pattern_passes_over_what_is_neither_manifest_nor_image(tmp_path: Path
     assert [row.id for row in rows_of(tmp_path / "*")] == ["a"]
     with pytest.raises(ManifestError, match="neither manifests nor images"):
         find_manifests([str(tmp_path / "no*")])
+
+
+def test_text_in_binary_columns_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"uri": pa.array([b"a.png", b"\xff.png"], pa.binary())}), path)
+    good, bad = rows_of(path)
+    assert good.source == str(tmp_path / "a.png")
+    assert bad.failure is not None
+    assert bad.failure.code == "bad_row"
+
+
+def test_addresses_that_are_none_cost_their_row_alone(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("id,uri\na,file://[\nb,file://[::1/x.png\n")
+    assert [row.id for row in rows_of(path)] == ["a", "b"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from transforms.types import Photo, PhotoError
 
@@ -34,11 +34,16 @@ UNREAD_FORMATS = {
 # Register every format now: Pillow does so lazily, and not for two threads at once.
 Image.init()
 
+# Editors write metadata of megabytes; Pillow's own limit would call the photo corrupt. The total stays limited.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+
 # Pillow warns of odd metadata that does not touch the pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Limits are ours (Limits.max_pixels, checked on the header), so that one flag decides and nothing is merely warned of.
 Image.MAX_IMAGE_PIXELS = None
+
+PHOTOMETRIC = 262  # TIFF tag
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
@@ -148,7 +153,16 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         full = 255 if values.max(initial=0) <= 255 and image.mode == "I" else 65535
-        return Image.fromarray(np.clip((values * 255 + full // 2) // full, 0, 255).astype(np.uint8))
+        scaled = np.clip((values * 255 + full // 2) // full, 0, 255).astype(np.uint8)
+        if (
+            getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
+        ):  # TIFF's WhiteIsZero, which Pillow inverts only at 8 bits
+            scaled = 255 - scaled
+        grey = Image.fromarray(scaled)
+        if isinstance(image.info.get("transparency"), int):
+            seen = np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)
+            return Image.merge("LA", (grey, Image.fromarray(seen)))
+        return grey
     if image.mode == "F":
         raise PhotoError(
             "unsupported_format", f"floating-point pixels are not read; convert it to 8-bit {READ_IN_WORDS}"

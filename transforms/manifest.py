@@ -134,7 +134,7 @@ def read_manifest(file: ManifestFile) -> Iterator[ManifestRow]:
         with storage.open_read(file.uri) as stream:
             for line, record in _READERS[file.kind](_decompressed(stream, file.uri), file.uri):
                 yield _row(record, file, line)
-    except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+    except (OSError, EOFError, ValueError, OverflowError, pa.ArrowException) as error:
         raise FatalError(f"{file.uri}: cannot be read after line {line}: {_reason(error)}") from error
 
 
@@ -286,6 +286,8 @@ def _clean(value: str) -> str:
 def _as_text(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, bytes):  # as Parquet files of some writers hold text; what is no UTF-8 fails its row
+        return value.decode("utf-8", "surrogateescape")
     if isinstance(value, (dict, list, bool)):
         return json.dumps(value, sort_keys=True, default=str)
     return str(value)

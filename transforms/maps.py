@@ -53,10 +53,11 @@ def load_map(folder: str, key: str) -> SaliencyMap | None:
         raise
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            pixels = np.asarray(image)
+            if (image.size, image.mode) != ((SIDE, SIDE), "L"):
+                return None
+            return SaliencyMap(np.asarray(image), key)
     except (OSError, SyntaxError, ValueError):
         return None
-    return SaliencyMap(pixels, key) if pixels.shape == (SIDE, SIDE) and pixels.dtype == np.uint8 else None
 
 
 def store_map(folder: str, saliency: SaliencyMap) -> None:

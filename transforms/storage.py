@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from transforms.types import FatalError, PhotoError
 
@@ -56,7 +56,8 @@ def scheme(uri: str) -> str:
 def local_path(uri: str) -> str:
     """Turn a local URI into a path: `file:///a%20b` is unquoted, a plain path stays."""
     if uri.lower().startswith("file://"):
-        return unquote(urlsplit(uri).path)
+        _, slash, path = uri[len("file://") :].partition("/")  # before the slash stands the host: none, or this one
+        return unquote(slash + path)
     return uri
 
 
