@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import EXPECTED, ROOT, digests, report_rows, run
 
+from transforms import storage
+from transforms.types import PhotoError
+
 pytestmark = pytest.mark.usefixtures("u2netp")
 MODEL = ("--model", "u2netp")
 LENIENT = ("--max_failure_fraction", "1")
@@ -84,6 +87,24 @@ def test_pictures_that_would_not_change_are_not_rewritten(first: Path, catalog: 
     assert run("migrate", "--manifest", catalog, "--output", first, "--policy", "0.7", *LENIENT) == 0
     newest(first)
     assert {n: d for n, d in digests(first).items() if n in whole} == whole
+
+
+def test_a_store_that_does_not_answer_costs_one_row(
+    first: Path, catalog: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holds = storage.holds
+
+    def fail(uri: str, data: bytes) -> bool:
+        if uri.endswith("images/two.png"):
+            raise PhotoError("timeout", f"{uri}: no answer in time")
+        return holds(uri, data)
+
+    monkeypatch.setattr(storage, "holds", fail)
+    assert run("migrate", "--manifest", catalog, "--output", first, "--policy", "0.7", *LENIENT) == 0
+    newest(first)
+    rows = {row["id"]: row for row in report_rows(first) if row["id"] != "twin"}
+    assert (rows["two"]["stage"], rows["two"]["code"]) == ("write", "timeout")
+    assert rows["one"]["status"] == "processed"
 
 
 def test_a_photo_without_a_map_is_a_failed_row_or_goes_through_the_network(first: Path, catalog: Path) -> None:

@@ -211,7 +211,7 @@ def _deliver(
         raise _StepError("write", PhotoError("write_failed", f"{uri}: is the photo itself; use another --output"))
     # A migration rewrites only what changes. What is there decides, not what a report says of it: a migration that was
     # killed has rewritten pictures of which no report tells.
-    if row.earlier is None or not storage.holds(uri, cutout.data):
+    if row.earlier is None or not _step(times, "write", storage.holds, uri, cutout.data):
         _step(times, "write", storage.write, uri, cutout.data, cutout.content_type)
     return replace(
         report,
