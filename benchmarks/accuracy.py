@@ -24,10 +24,10 @@ from PIL import Image
 from model.cpus import available_cpus
 from model.engine import Engine, EngineConfig
 from transforms.decode import decode
+from transforms.effort import Effort
 from transforms.mask import make_mask
 from transforms.policy import load_policy
 from transforms.sharpen import SIDE, Sharpening, flatten, network_input, sharpen
-from transforms.timing import StepTimes
 from transforms.types import Photo
 from transforms.upsample import upsample
 from weights.files import locate
@@ -83,7 +83,7 @@ def write_pictures(
     for name in ("maps", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for id, photo in photos.items():
-        mask = make_mask(rule, maps[id], photo.size, StepTimes()).alpha
+        mask = make_mask(rule, maps[id], photo.size, Effort()).alpha
         if photo.alpha is not None:
             mask = np.minimum(mask, photo.alpha)
         Image.fromarray(upsample(maps[id], photo.size)).save(folder / "maps" / f"{id}.png", compress_level=1)

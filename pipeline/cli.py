@@ -1,7 +1,7 @@
 """The command line: subcommands, the closing summary, exit codes.
 
-0: done. 1: done, but more failures than allowed, or the run was stopped. 2: the request itself is wrong; nothing was
-touched.
+0: done. 1: done, but more failures than allowed, or something stopped the run. 2: the request itself is wrong; nothing
+was touched. 130, 143: Ctrl-C or SIGTERM stopped it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import sys
 from collections.abc import Sequence
 
 from pipeline.flags import RequestError, RunError, make_parser
+from pipeline.signals import StoppedError
+
+GOES_ON = "whitesweep: what was finished is kept; the same command goes on from there"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,8 +39,11 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except RunError as error:
         print(f"whitesweep: the run stopped: {error}", file=sys.stderr)
-        print("whitesweep: what was finished is kept; the same command goes on from there", file=sys.stderr)
+        print(GOES_ON, file=sys.stderr)
         return 1
+    except StoppedError as error:
+        print(GOES_ON, file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
         print("whitesweep: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         sys.stderr.flush()

@@ -20,10 +20,10 @@ from pipeline.options import absolute, check_beam, check_output
 from transforms import storage
 from transforms.composite import composite
 from transforms.earlier import NoReportError, newest_report
+from transforms.effort import Effort
 from transforms.maps import load_map
 from transforms.mask import make_mask
 from transforms.policy import Policy, PolicyError, load_policy
-from transforms.timing import StepTimes
 
 TILE = 160  # pixels
 SHEET = "most-changed.png"
@@ -106,7 +106,7 @@ def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]]) -> None:
         tiles = [tile, Image.fromarray(saliency.pixels).resize(tile.size)]
         for policy in (request.first, request.second):
             _, rule = policy.rule_for(row["category"], row["attributes"])
-            alpha = make_mask(rule, saliency.pixels, tile.size, StepTimes()).alpha
+            alpha = make_mask(rule, saliency.pixels, tile.size, Effort()).alpha
             tiles.append(Image.fromarray(composite(pixels, alpha)))
         for position, picture in enumerate(tiles):
             left = GAP + (number % 2) * (4 * step + GAP) + position * step

@@ -18,9 +18,9 @@ from pipeline.execute import run
 from pipeline.flags import RequestError
 from pipeline.options import RunRequest, check_run, check_settings
 from transforms import storage
+from transforms.effort import Effort
 from transforms.maps import load_map
 from transforms.mask import make_mask
-from transforms.timing import StepTimes
 from transforms.types import FatalError, PhotoError
 
 
@@ -73,7 +73,7 @@ def sample_iou(row: dict[str, Any], request: RunRequest, catalog: Path) -> float
     with Image.open(path) as image:
         truth = np.asarray(image) >= 128
     _, rule = output.policy.rule_for(row["category"], dict(row["attributes"]))
-    mask = make_mask(rule, saliency.pixels, (truth.shape[1], truth.shape[0]), StepTimes())
+    mask = make_mask(rule, saliency.pixels, (truth.shape[1], truth.shape[0]), Effort())
     return intersection_over_union(mask.alpha >= 128, truth)
 
 

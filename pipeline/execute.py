@@ -9,7 +9,8 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -17,44 +18,62 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
 from pipeline.flags import RequestError, RunError
-from pipeline.graph import build_migrate, build_run
-from pipeline.options import RunRequest, make_folder
+from pipeline.graph import build_run
+from pipeline.options import RunRequest, find_report, make_folder
+from pipeline.signals import StoppedError, stopping_gently
 from pipeline.summary import summarise
-from transforms.report import read_run
+from transforms.commit import discard_shards, read_run, record_stop
+from transforms.lease import Lease, LeaseError
+from transforms.sweep import sweep
 from transforms.types import FatalError, PhotoError
 
 
 def run(request: RunRequest) -> int:
     """Run a checked request, print the summary, and give the exit code."""
-    make_folder(request.info.folder)
     report = execute(request)
     print(summarise(report, request))
-    failed = report["statuses"].get("failed", 0)
-    if failed > request.max_failure_fraction * report["rows"]:
-        allowed = f"{request.max_failure_fraction:.2%}"
-        print(f"whitesweep: {failed} of {report['rows']} rows failed, more than {allowed} allowed", file=sys.stderr)
-        return 1
-    return 0
+    if report["reason"]:
+        print(f"whitesweep: {report['reason']}", file=sys.stderr)
+    return int(report["exit_code"])
 
 
 def execute(request: RunRequest) -> dict[str, Any]:
-    """Run or migrate to the end; give the run.json of the committed run.
+    """Run or migrate to the end, alone in the output folder; give the run.json of the committed run.
 
     Raises:
-        RequestError, RunError: see run_graph.
+        RequestError: another run is writing there, or see run_graph. RunError: see run_graph.
+        StoppedError: a signal stopped it.
     """
-
-    def build(root: beam.Pipeline) -> None:
-        if request.shards is None:
-            build_run(root, request.manifests, request.config, request.info)
-        else:
-            build_migrate(root, request.manifests, request.shards, request.config, request.info)
-
-    run_graph(request.beam_arguments, request.verbose, build)
+    info = request.info
+    make_folder(info.folder)
+    lease = Lease(info.folder, info.run_id, " ".join(sys.argv))
     try:
-        return read_run(request.info.folder, request.info.run_id)
-    except PhotoError as error:
-        raise RunError(f"it ended without a report ({error.message})") from error
+        lease.acquire()
+    except (LeaseError, FatalError, PhotoError) as error:
+        raise RequestError(f"--output {error}") from error
+    try:
+        if lease.taken_over:
+            sweep(info.folder)
+        # Only now, as the run before may have completed while we waited for it.
+        plan = replace(request.plan, earlier=find_report(request.start_from, needed=False))
+        with stopping_gently():
+            run_graph(
+                request.beam_arguments,
+                request.verbose,
+                lambda root: build_run(root, request.manifests, plan, request.config, info),
+            )
+        return read_run(info.folder, info.run_id)
+    except (RunError, PhotoError, StoppedError) as error:
+        code = error.exit_code if isinstance(error, StoppedError) else 1
+        reason = "stopped by a signal" if isinstance(error, StoppedError) else str(error)
+        with suppress(PhotoError, FatalError):  # the disk may be full
+            discard_shards(info)
+            record_stop(info, reason, code)
+        if isinstance(error, PhotoError):
+            raise RunError(f"it ended without a report ({error.message})") from error
+        raise
+    finally:
+        lease.release()
 
 
 def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pipeline], None]) -> None:

@@ -146,9 +146,7 @@ def make_parser() -> Parser:
     )
     _add_paths(run_parser)
     add_network(run_parser)
-    run_parser.add_argument(
-        "--force", action="store_true", help="ignore stored saliency maps and predict every photo again"
-    )
+    _add_incremental(run_parser)
     add_rendering(run_parser, "0.7")
     add_running(run_parser)
     migrate_parser = commands.add_parser(
@@ -196,11 +194,25 @@ def make_parser() -> Parser:
     )
     demo_parser.add_argument("--output", default="demo", metavar="DIR", help="where to (default: %(default)s)")
     add_network(demo_parser)
-    demo_parser.add_argument("--force", action="store_true", help="predict again what has been predicted")
+    _add_incremental(demo_parser)
     add_rendering(demo_parser, "0.7")
     add_running(demo_parser)
     demo_parser.set_defaults(max_failure_fraction=0.1)  # one photo of it is cut short, and one shows nothing
     return parser
+
+
+def _add_incremental(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is done again")
+    which = group.add_mutually_exclusive_group()
+    which.add_argument(
+        "--force", action="store_true", help="do every row again, also what has not changed, and predict it anew"
+    )
+    which.add_argument(
+        "--retry_failed", action="store_true", help="of the rows of the newest report, do only those that failed"
+    )
+    group.add_argument(
+        "--prune", action="store_true", help="at the end, remove the pictures that no row of the manifests has"
+    )
 
 
 def _add_paths(parser: argparse.ArgumentParser) -> None:

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import apache_beam as beam
 
+from transforms.commit import RunInfo
 from transforms.compare import CompareMaps, WriteComparison
-from transforms.earlier import AttachEarlier
+from transforms.deliver import ProcessConfig
 from transforms.manifest import ManifestFile, ReadManifests
+from transforms.plan import PlanConfig, PlanRows
 from transforms.policy import Policy
-from transforms.process import ProcessConfig, ProcessPhotos
-from transforms.report import RunInfo, WriteReport
+from transforms.process import ProcessPhotos
+from transforms.report import WriteReport
 
 
-def build_run(root: beam.Pipeline, manifests: list[ManifestFile], config: ProcessConfig, info: RunInfo) -> None:
-    """Put every photo of the manifests on white, and report on each row."""
-    rows = root | "ReadManifests" >> ReadManifests(manifests)
-    count = rows | "CountRows" >> beam.combiners.Count.Globally()
-    rows | "ProcessPhotos" >> ProcessPhotos(config) | "WriteReport" >> WriteReport(info, count)
-
-
-def build_migrate(
-    root: beam.Pipeline, manifests: list[ManifestFile], shards: list[str], config: ProcessConfig, info: RunInfo
+def build_run(
+    root: beam.Pipeline, manifests: list[ManifestFile], plan: PlanConfig, config: ProcessConfig, info: RunInfo
 ) -> None:
-    """Put every photo on white again under another policy, from the maps that an earlier report names."""
-    rows = root | "ReadManifests" >> ReadManifests(manifests)
-    count = rows | "CountRows" >> beam.combiners.Count.Globally()
-    known = rows | "AttachEarlier" >> AttachEarlier(shards)
-    known | "ProcessPhotos" >> ProcessPhotos(config) | "WriteReport" >> WriteReport(info, count)
+    """Put every photo of the manifests on white that is not there yet, and report on each row.
+
+    A migration is the same graph without a network: its plan does every row again, from the map that the report names.
+    """
+    rows = root | "ReadManifests" >> ReadManifests(manifests, plan.folder)
+    count = rows | "CountBatch" >> beam.Map(len) | "CountRows" >> beam.CombineGlobally(sum)
+    todo, carried, gone = rows | "PlanRows" >> PlanRows(plan, count)
+    outcomes = todo | "ProcessPhotos" >> ProcessPhotos(config)
+    outcomes | "WriteReport" >> WriteReport(info, plan.earlier, count, carried, gone)
 
 
 def build_compare(

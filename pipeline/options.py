@@ -16,15 +16,17 @@ from apache_beam.runners.runner import create_runner
 
 from pipeline import runners
 from pipeline.flags import RequestError
-from transforms import storage
+from transforms import objects, storage
+from transforms.commit import RunInfo
 from transforms.composite import parse_background
 from transforms.decode import Limits
-from transforms.earlier import NoReportError, newest_report
+from transforms.deliver import ProcessConfig
+from transforms.earlier import BrokenReportError, NoReportError, newest_report
 from transforms.manifest import ManifestError, ManifestFile, find_manifests
 from transforms.maps import MapSettings
+from transforms.plan import PlanConfig
 from transforms.policy import PolicyError, load_policy
-from transforms.process import OutputSettings, ProcessConfig
-from transforms.report import RunInfo
+from transforms.render import OutputSettings
 from transforms.sharpen import Sharpening
 from transforms.types import MapOrigin, PhotoError
 from weights.files import WeightsError, locate
@@ -35,15 +37,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A checked request to run or to migrate. shards: of the report that a migration finds its maps in, else None."""
+    """A checked request to run or to migrate. start_from: the output folder whose newest report it starts from."""
 
     manifests: list[ManifestFile]
+    plan: PlanConfig
     config: ProcessConfig
     info: RunInfo
-    max_failure_fraction: float
+    start_from: str
     beam_arguments: list[str]
     verbose: bool
-    shards: list[str] | None = None
 
 
 def make_folder(folder: str) -> None:
@@ -54,7 +56,7 @@ def make_folder(folder: str) -> None:
     """
     if storage.scheme(folder) == "file":
         try:
-            os.makedirs(folder, exist_ok=True)
+            os.makedirs(f"{folder}/report", exist_ok=True)
         except OSError as error:
             raise RequestError(f"--output {folder}: cannot be made: {error.strerror}") from error
 
@@ -68,10 +70,13 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
     request = _check_common(flags, others)
     maps, engine = _check_model(flags, others)
     resolved = {"device": engine.device, "precision": engine.precision, "weights_sha256": engine.weights.sha256}
+    redo = "all" if flags.force else "failed" if flags.retry_failed else "changed"
+    find_report(request.start_from, needed=flags.retry_failed)
     return replace(
         request,
+        plan=replace(request.plan, maps=maps, redo=redo),
         config=replace(request.config, maps=maps, engine=engine, force=flags.force),
-        info=replace(request.info, settings={**request.info.settings, **resolved}),
+        info=replace(request.info, prune=flags.prune, settings={**request.info.settings, "resolved": resolved}),
     )
 
 
@@ -83,13 +88,30 @@ def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     """
     request = _check_common(flags, others)
     source = absolute(flags.from_dir) if flags.from_dir else request.config.folder
-    try:
-        shards = newest_report(source)
-    except NoReportError as error:
-        raise RequestError(f"nothing to migrate from: {error}") from error
+    find_report(source, needed=True)
     maps, engine = _check_model(flags, others) if flags.missing == "predict" else (None, None)
-    config = replace(request.config, maps_folder=f"{source}/maps", maps=maps, engine=engine)
-    return replace(request, config=config, shards=shards)
+    return replace(
+        request,
+        plan=replace(request.plan, redo="all"),
+        config=replace(request.config, maps=maps, engine=engine, reported_maps=f"{source}/maps"),
+        start_from=source,
+    )
+
+
+def find_report(folder: str, needed: bool) -> tuple[str, ...]:
+    """List the shards of the newest report of an output folder; none if there is none and none is needed.
+
+    Raises:
+        RequestError: there is none, or it is not whole.
+    """
+    try:
+        return tuple(newest_report(folder))
+    except BrokenReportError as error:
+        raise RequestError(f"{error}; remove {folder}/report to start afresh, from maps and pictures") from error
+    except NoReportError as error:
+        if needed:
+            raise RequestError(f"nothing to start from: {error}") from error
+        return ()
 
 
 def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[str, list[str], OutputSettings]:
@@ -121,19 +143,21 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     _check_apart(flags.output, output, manifests)
     config = ProcessConfig(
         folder=output,
-        maps_folder=f"{output}/maps",
         maps=None,
         engine=None,
         output=pictures,
         limits=Limits(flags.max_bytes, flags.max_pixels),
+        stop_fraction=flags.max_failure_fraction,
     )
     settings = {name: value for name, value in sorted(vars(flags).items()) if name != "verbose"}
+    settings |= {"manifest": [storage.join(os.getcwd(), pattern) for pattern in flags.manifest]}
     settings |= {"manifest_folders": list(dict.fromkeys(manifest.base for manifest in manifests))}
-    settings |= {"policy": policy.canonical(), "policy_sha256": policy.sha256(), "beam": beam_arguments}
+    settings |= {"policy": policy.canonical(), "policy_sha256": policy.sha256(), "beam": list(others)}
     now = time.time()
     run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
-    info = RunInfo(run_id, output, now, settings, versions())
-    return RunRequest(manifests, config, info, flags.max_failure_fraction, beam_arguments, flags.verbose)
+    info = RunInfo(run_id, output, now, settings, versions(), flags.max_failure_fraction, leased=True)
+    plan = PlanConfig(output, output=pictures)
+    return RunRequest(manifests, plan, config, info, output, beam_arguments, flags.verbose)
 
 
 def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapSettings, EngineConfig]:
@@ -223,7 +247,7 @@ def check_output(output: str) -> str:
     if not output.strip():
         raise RequestError("--output is empty; give a folder")
     if storage.scheme(output) == "gs":
-        if not output[len(storage.GS) :].strip("/"):
+        if not output[len(objects.GS) :].strip("/"):
             raise RequestError(f"--output {output}: names no bucket")
         try:
             storage.is_folder(output)

@@ -10,16 +10,30 @@ from transforms.types import FAILURE_CODES
 
 def summarise(run: dict[str, Any], request: RunRequest) -> str:
     """Say in a few lines what became of the rows, how long it took and where everything is."""
-    rows, statuses, seconds = run["rows"], run["statuses"], run["seconds"]
-    processed = statuses.get("processed", 0)
+    rows, statuses, seconds, work = run["rows"], run["statuses"], run["seconds"], run["work"]
+    done = [
+        f"{work[name]} {said}"
+        for name, said in (
+            ("photos_read", "photos read"),
+            ("photos_predicted", "predicted"),
+            ("images_written", "pictures written"),
+            ("images_removed", "removed"),
+        )
+        if name in work
+    ]
     lines = [
         f"{rows} rows in {seconds:.1f} s: " + ", ".join(f"{count} {status}" for status, count in statuses.items()),
         *(f"  {count:6d} {code}: {FAILURE_CODES[code]}" for code, count in run["failures"].items()),
-        f"{processed / seconds:.2f} photos a second; seconds by step, over all workers:",
-        "  " + "  ".join(f"{step} {spent:.1f}" for step, spent in run["step_seconds"].items()),
+        f"{', '.join(done) or 'nothing to do'}; {rows / seconds:.2f} rows a second",
         f"images:   {request.info.folder}/images",
         f"report:   {request.info.folder}/{request.info.report}",
     ]
+    if run["step_seconds"]:
+        steps = "  ".join(f"{step} {spent:.1f}" for step, spent in run["step_seconds"].items())
+        lines.insert(-2, f"seconds by step, over all workers: {steps}")
+    if run["gone"]:
+        verb = f"{run['pruned']} pictures removed" if run["pruned"] else "--prune removes their pictures"
+        lines.append(f"gone from the manifest: {run['gone']} ids, in the report's gone.parquet; {verb}")
     if run["flags"]:
         lines.insert(1, "flags: " + ", ".join(f"{count} {flag}" for flag, count in run["flags"].items()))
     failed, first = statuses.get("failed", 0), run["first_failures"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -133,21 +134,34 @@ def run(*arguments: str | Path) -> int:
     return main([str(argument) for argument in arguments])
 
 
+def newest(output: Path) -> Path:
+    """Give the folder of the newest complete report."""
+    return output / str(json.loads((output / "report/latest.json").read_text())["report"])
+
+
+def run_json(output: Path) -> dict[str, Any]:
+    """Read the run.json of the newest complete report."""
+    found: dict[str, Any] = json.loads((newest(output) / "run.json").read_text())
+    return found
+
+
 def report_rows(output: Path) -> list[dict[str, Any]]:
-    """Read the rows of the one report under an output folder, sorted by id."""
-    rows = [row for shard in output.glob("report/run=*/part-*.parquet") for row in pq.read_table(shard).to_pylist()]
+    """Read the rows of the newest report under an output folder, sorted by id."""
+    shards = newest(output).glob("part-*.parquet")
+    rows = [row for shard in shards for row in pq.ParquetFile(shard).read().to_pylist()]
     return sorted(rows, key=lambda row: (str(row["id"]), str(row["status"])))
 
 
 def digests(output: Path) -> dict[str, str]:
-    """Digest every picture, map and report shard under an output folder, by name without the run's id."""
+    """Digest every picture and map under an output folder, and every shard of its newest report, by name."""
     found = {}
+    report = newest(output).relative_to(output).as_posix() if (output / "report/latest.json").exists() else None
     for path in sorted(output.rglob("*")):
         name = path.relative_to(output).as_posix()
-        if path.is_file() and (name.startswith(("images/", "maps/")) or path.name.startswith("part-")):
-            name = "report/" + path.name if name.startswith("report/") else name
-            assert name not in found
+        if path.is_file() and not name.startswith("report/"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif report is not None and name.startswith(f"{report}/part-"):
+            found["report/" + path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 

@@ -113,9 +113,12 @@ def test_photos_are_never_overwritten(photos: Path, tmp_path: Path, capsys: pyte
             assert run("run", "--manifest", manifest, "--output", output, "--model", "u2netp") == 2
             assert "mixes with the photos" in capsys.readouterr().err
     (tmp_path / "m.csv").write_text(f"id,uri\n1,{shop}/images/1.jpg\n2,{shop}/images/2.jpg\n")
-    assert run("run", "--manifest", tmp_path / "m.csv", "--output", shop, "--model", "u2netp") == 1
-    assert "is the photo itself" in capsys.readouterr().out
+    for output in (shop, tmp_path / "link"):
+        for more in ((), ("--prune",), ("--format", "png")):
+            assert run("run", "--manifest", tmp_path / "m.csv", "--output", output, "--model", "u2netp", *more) == 1
+            assert "images, where pictures are written; use another --output" in capsys.readouterr().err
     assert (shop / "images" / "1.jpg").read_bytes() == before
+    assert sorted(path.name for path in (shop / "images").iterdir()) == ["1.jpg", "2.jpg"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -178,7 +181,7 @@ def test_what_nobody_foresaw_is_one_line_that_names_a_log(
     def surprise(*_: object) -> None:
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr("transforms.process.describe", surprise)
+    monkeypatch.setattr("transforms.render.describe", surprise)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert run("run", "--manifest", photos, "--output", tmp_path / "out", "--model", "u2netp") == 1
     printed = capsys.readouterr().err

@@ -8,10 +8,12 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from model.engine import EngineConfig
 from pipeline.graph import build_run
+from transforms.commit import RunInfo
+from transforms.deliver import ProcessConfig
 from transforms.manifest import ManifestFile
 from transforms.maps import MapSettings
-from transforms.process import ProcessConfig, ProcessPhotos
-from transforms.report import RunInfo
+from transforms.plan import PlanConfig
+from transforms.process import ProcessPhotos
 from transforms.saliency import PredictSaliency
 from transforms.sharpen import Sharpening
 from transforms.types import MapOrigin
@@ -19,7 +21,6 @@ from weights.files import WeightsFile
 
 CONFIG = ProcessConfig(
     "/out",
-    "/out/maps",
     MapSettings(MapOrigin("u2netp", "0" * 64, "fp32"), Sharpening()),
     EngineConfig(WeightsFile("u2netp", "/weights", "0" * 64), "cpu", "fp32"),
 )
@@ -38,18 +39,18 @@ def stages_of_a_photo(stages: list[set[str]]) -> list[set[str]]:
 
 def run_graph() -> beam.Pipeline:
     root = beam.Pipeline(runner="FnApiRunner")
-    build_run(root, [ManifestFile("/m.csv", "csv", "/")], CONFIG, RunInfo("r", "/out", 0, {}, {}))
+    build_run(root, [ManifestFile("/m.csv", "csv", "/")], PlanConfig("/out"), CONFIG, RunInfo("r", "/out", 0, {}, {}))
     return root
 
 
 def test_a_photo_lives_and_dies_in_one_stage() -> None:
     stages = fused_stages(run_graph())
-    assert len(stages) == 7
+    assert len(stages) == 12
     (stage,) = stages_of_a_photo(stages)
     assert stage >= PHOTO_STEPS
-    # What enters is rows by uri, what leaves is rows by shard: the two group-bys are the stage's only borders.
-    borders = {name for name in stage if name.endswith(("/Read", "/Write"))}
-    assert borders == {"ProcessPhotos/GroupByPhoto/Read", "WriteReport/GroupByShard/Write"}
+    # What enters is rows by photo, what leaves is rows by shard: these are the stage's only borders.
+    borders = {name for name in stage if "/Read" in name or "/Write" in name}
+    assert borders == {"ProcessPhotos/GroupByPhoto/Read", "WriteReport/AddCarried/Write/0"}
 
 
 def test_only_steps_inside_that_stage_handle_pixels() -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from transforms.maps import MapSettings, load_map, map_key, map_uri, store_map
+from transforms.maps import MapSettings, load_map, map_key, map_uri, read_map, store_map
 from transforms.sharpen import Sharpening
-from transforms.types import MapOrigin, SaliencyMap
+from transforms.types import MapOrigin, PhotoError, SaliencyMap
 
 ORIGIN = MapOrigin("u2net", "w" * 64, "fp32")
 SETTINGS = MapSettings(ORIGIN, Sharpening())
@@ -49,4 +51,21 @@ def test_a_damaged_map_counts_as_none(tmp_path: Path, damage: bytes | str) -> No
         path.write_bytes(path.read_bytes()[:60])
     elif isinstance(damage, bytes):
         path.write_bytes(damage)
+    assert load_map(str(tmp_path), KEY) is None
+
+
+def test_a_map_under_anothers_name_and_a_changed_one_count_as_none(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (320, 320), np.uint8)
+    store_map(str(tmp_path), SaliencyMap(pixels, KEY))
+    other = map_key("t" * 64, SETTINGS)
+    path = Path(map_uri(str(tmp_path), other))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(Path(map_uri(str(tmp_path), KEY)).read_bytes())
+    assert load_map(str(tmp_path), other) is None
+    with pytest.raises(PhotoError, match="not the map that was stored under this name"):
+        read_map(str(tmp_path), other)
+    with Image.open(map_uri(str(tmp_path), KEY)) as image:
+        text = PngInfo()
+        text.add_text("whitesweep", image.info["whitesweep"])
+        Image.fromarray(np.asarray(image) ^ np.uint8(1)).save(map_uri(str(tmp_path), KEY), pnginfo=text)
     assert load_map(str(tmp_path), KEY) is None

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 from pipeline.flags import make_parser
-from transforms.report import SCHEMA
+from transforms.schema import SCHEMA
 from transforms.types import FAILURE_CODES
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

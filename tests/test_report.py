@@ -6,41 +6,50 @@ import io
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from transforms import report, storage
-from transforms.report import SCHEMA, RunInfo, ShardSummary, commit, shard_count, shard_name, to_parquet, write_shard
-from transforms.types import FatalError, Outcome, PhotoError, ReportRow
+from transforms import schema, storage
+from transforms.commit import RunInfo, ShardSummary, commit
+from transforms.effort import Effort
+from transforms.lease import Lease
+from transforms.report import to_parquet, to_table, write_empty_shards, write_shard
+from transforms.schema import SCHEMA, shard_count, shard_name, shards_before
+from transforms.types import FatalError, Gone, Outcome, PhotoError, ReportRow
 
 
 def rows(count: int = 50) -> list[ReportRow]:
     return [ReportRow(f"id{n:03}", f"{n}.jpg", None, {"b": "2", "a": "1"}, "processed", width=n) for n in range(count)]
 
 
+def parquet(said: list[ReportRow]) -> bytes:
+    return to_parquet(to_table(said))
+
+
 def test_the_same_rows_in_any_order_give_the_same_bytes() -> None:
     ordered = rows()
     shuffled = random.Random(0).sample(ordered, len(ordered))
-    assert to_parquet(ordered) == to_parquet(shuffled)
+    assert parquet(ordered) == parquet(shuffled)
     by_attribute = [ReportRow(f"id{n}", "", None, {"rank": str(9 - n)}, "failed") for n in range(5)]
-    assert pq.read_table(io.BytesIO(to_parquet(by_attribute))).column("id").to_pylist() == [f"id{n}" for n in range(5)]
+    assert pq.read_table(io.BytesIO(parquet(by_attribute))).column("id").to_pylist() == [f"id{n}" for n in range(5)]
     twins = [ReportRow("twin", uri, None, {}, "failed") for uri in ("b.jpg", "a.jpg")]
-    assert to_parquet(twins) == to_parquet(twins[::-1])
+    assert parquet(twins) == parquet(twins[::-1])
 
 
 def test_rows_come_back_with_the_schema_and_its_version() -> None:
-    table = pq.read_table(io.BytesIO(to_parquet(rows(3))))
+    table = pq.read_table(io.BytesIO(parquet(rows(3))))
     assert table.schema.equals(SCHEMA)
-    assert table.schema.metadata[b"whitesweep.report"] == b"2"
+    assert table.schema.metadata[b"whitesweep.report"] == b"3"
     assert table.column("id").to_pylist() == ["id000", "id001", "id002"]
     assert table.column("attributes").to_pylist()[0] == [("a", "1"), ("b", "2")]
     assert table.column("flags").to_pylist()[0] is None
 
 
 def test_shards_are_counted_by_rows() -> None:
-    assert [shard_count(n) for n in (0, 1, 100_000, 100_001, 10_000_000)] == [1, 1, 1, 2, 100]
+    assert [shard_count(n) for n in (0, 1, 100_000, 100_001, 200_001, 10_000_000)] == [1, 1, 1, 2, 4, 128]
     assert shard_name(3, 16) == "part-00003-of-00016.parquet"
 
 
@@ -48,18 +57,35 @@ def info(folder: Path) -> RunInfo:
     return RunInfo("r1", str(folder), 0.0, {"model": "u2net"}, {"python": "3"})
 
 
+def test_a_shards_rows_are_found_in_few_shards_of_the_report_before() -> None:
+    ids = [f"id{n}" for n in range(500)]
+    for before in (1, 2, 8, 3):
+        for now in (1, 4, 8):
+            for shard in range(now):
+                found = shards_before(before, shard, now)
+                assert {schema.shard_of(id, before) for id in ids if schema.shard_of(id, now) == shard} <= set(found)
+    assert shards_before(2, 5, 8) == [1]
+    assert shards_before(8, 1, 2) == [1, 3, 5, 7]
+
+
 def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "ROWS_PER_SHARD", 2)
+    monkeypatch.setattr(schema, "ROWS_PER_SHARD", 2)
     failed = ReportRow("z", "z.jpg", None, {}, "failed", "read", "not_found", "z.jpg: gone")
-    three = [Outcome(row, {"read": 0.5}) for row in rows(3)]
+    three = [Outcome(row, Effort({"read": 0.5}, Counter(photos_read=1))) for row in rows(3)]
+
+    def total() -> ShardSummary:
+        return write_empty_shards(info(tmp_path), [write_shard(info(tmp_path), (), 0, 2, three)], 2)
+
     with pytest.raises(FatalError, match="4 rows were read and 3 reported"):
-        commit(info(tmp_path), [write_shard(info(tmp_path), 0, 2, three)], 4)
+        commit(info(tmp_path), total(), 4, [])
     assert not (tmp_path / "report/latest.json").exists()
-    commit(info(tmp_path), [write_shard(info(tmp_path), 0, 2, three)], 3)
+    commit(info(tmp_path), total(), 3, [])
     run = json.loads((tmp_path / "report/run=r1/run.json").read_text())
     assert run["statuses"] == {"processed": 3}
     assert run["step_seconds"] == {"read": 1.5}
+    assert run["work"] == {"photos_read": 3}
     assert run["settings"] == {"model": "u2net"}
+    assert (run["exit_code"], run["reason"]) == (0, None)
     assert sorted(p.name for p in (tmp_path / "report/run=r1").iterdir()) == [
         "_SUCCESS",
         "part-00000-of-00002.parquet",
@@ -67,16 +93,33 @@ def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch:
         "run.json",
     ]
     assert json.loads((tmp_path / "report/latest.json").read_text()) == {"run_id": "r1", "report": "report/run=r1"}
-    second = write_shard(info(tmp_path), 1, 2, [Outcome(failed, {})])
+    second = write_shard(info(tmp_path), (), 1, 2, [Outcome(failed, Effort())])
     assert second.codes == {"not_found": 1}
     assert second.failures[0]["id"] == "z"
+
+
+def test_a_run_says_why_it_is_no_success(tmp_path: Path) -> None:
+    strict = replace(info(tmp_path), max_failure_fraction=0.2)
+    commit(strict, ShardSummary(0, Counter(processed=7, failed=3)), 10, [])
+    run = json.loads((tmp_path / "report/run=r1/run.json").read_text())
+    assert (run["exit_code"], run["reason"]) == (1, "3 of 10 rows failed, more than 20.00% allowed")
+
+
+def test_a_prune_that_would_take_most_pictures_is_refused(tmp_path: Path) -> None:
+    pruning, gone = replace(info(tmp_path), prune=True), [Gone("a", "images/a.jpg"), Gone("b", "images/b.jpg")]
+    assert commit(pruning, ShardSummary(0, Counter(processed=2), pictures=2), 2, gone).prune
+    assert not commit(pruning, ShardSummary(0, Counter(processed=1), pictures=1), 1, gone).prune
+    run = json.loads((tmp_path / "report/run=r1/run.json").read_text())
+    assert run["exit_code"] == 1
+    assert "2 pictures would be pruned and 1 stay" in run["reason"]
+    assert not commit(info(tmp_path), ShardSummary(0, Counter(processed=2), pictures=2), 2, gone).prune
 
 
 def test_latest_is_written_last_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     monkeypatch.setattr(storage, "write", lambda uri, data, content_type="": written.append(uri.rsplit("/", 1)[1]))
-    commit(info(tmp_path), [ShardSummary(0, Counter(processed=1))], 1)
-    assert written == ["run.json", "_SUCCESS", "latest.json"]
+    commit(info(tmp_path), ShardSummary(0, Counter(processed=1)), 1, [Gone("a", None)])
+    assert written == ["gone.parquet", "run.json", "_SUCCESS", "latest.json"]
 
 
 def test_a_report_that_cannot_be_written_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,4 +128,16 @@ def test_a_report_that_cannot_be_written_stops_the_run(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(storage, "write", fail)
     with pytest.raises(FatalError, match="the report cannot be written: disk on fire"):
-        write_shard(info(tmp_path), 0, 1, [])
+        write_shard(info(tmp_path), (), 0, 1, [])
+
+
+def test_a_run_that_lost_its_lease_does_not_commit(tmp_path: Path) -> None:
+    leased = replace(info(tmp_path), leased=True)
+    with pytest.raises(FatalError, match="taken over by nobody we know"):
+        commit(leased, ShardSummary(0, Counter(processed=1)), 1, [])
+    lease = Lease(str(tmp_path), "another", "test")
+    lease.acquire()
+    with pytest.raises(FatalError, match="taken over by another"):
+        commit(leased, ShardSummary(0, Counter(processed=1)), 1, [])
+    lease.release()
+    assert not (tmp_path / "report/latest.json").exists()

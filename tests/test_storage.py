@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from gs import emulator
 
-from transforms import storage
+from transforms import objects, storage
 from transforms.types import FatalError, PhotoError
 
 
@@ -189,7 +189,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
 def test_one_client_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     with emulator(monkeypatch, "shop"):
         clients = []
-        threads = [threading.Thread(target=lambda: clients.append(storage._client())) for _ in range(8)]
+        threads = [threading.Thread(target=lambda: clients.append(objects.client())) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:

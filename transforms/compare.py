@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
+from transforms.commit import JSON, PARQUET
 from transforms.earlier import read_mapped
+from transforms.effort import Effort
 from transforms.maps import load_map
 from transforms.mask import make_mask
 from transforms.policy import Policy
-from transforms.report import JSON, PARQUET
 from transforms.sharpen import SIDE
-from transforms.timing import StepTimes
 
 COLUMNS = ["id", "uri", "category", "attributes", "map_key"]
 MOST_CHANGED = 100
@@ -86,7 +86,7 @@ def compare_row(row: MappedRow, maps_folder: str, first: Policy, second: Policy)
     names, masks, thresholds = [], [], []
     for policy in (first, second):
         name, rule = policy.rule_for(row.category, row.attributes)
-        made = make_mask(rule, saliency.pixels, (SIDE, SIDE), StepTimes())
+        made = make_mask(rule, saliency.pixels, (SIDE, SIDE), Effort())
         names.append(name)
         masks.append(made.alpha >= 128)
         thresholds.append(made.threshold)

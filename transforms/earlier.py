@@ -1,41 +1,60 @@
-"""What an earlier report says of each row: where its map is."""
+"""The report before: which one it is, and what it says of each row."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import apache_beam as beam
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.types import Earlier, FatalError, ManifestRow, MapOrigin, PhotoError
-
-COLUMNS = ["id", "source_sha256", "map_key", "model", "weights_sha256", "precision"]
+from transforms.schema import SCHEMA, shards_before
+from transforms.types import Earlier, FatalError, MapOrigin, OutputFile, PhotoError
 
 
 class NoReportError(Exception):
     """There is no complete report under a folder; one line for the user."""
 
 
-def newest_report(folder: str) -> list[str]:
-    """List the shards of the newest complete report under an output folder.
+class BrokenReportError(NoReportError):
+    """There is a report under a folder, but it cannot be read or is not whole; one line for the user."""
+
+
+def latest_run(folder: str) -> dict[str, Any]:
+    """Read latest.json of an output folder: `run_id`, and `report`, the folder of the newest complete report.
 
     Raises:
-        NoReportError: there is none.
+        NoReportError: there is none. BrokenReportError: it cannot be read.
     """
+    uri = f"{folder}/report/latest.json"
     try:
-        latest = json.loads(storage.read(f"{folder}/report/latest.json").data)
-        shards = storage.glob(f"{folder}/{latest['report']}/part-*.parquet")
+        latest = json.loads(storage.read(uri).data)
+        return {"run_id": str(latest["run_id"]), "report": str(latest["report"])}
     except PhotoError as error:
-        raise NoReportError(f"{folder}: no complete report in it ({error.message})") from error
+        kind = NoReportError if error.code == "not_found" else BrokenReportError
+        raise kind(f"{folder}: no complete report in it ({error.message})") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise NoReportError(f"{folder}/report/latest.json: cannot be read ({error})") from error
-    if not shards:
-        raise NoReportError(f"{folder}/{latest['report']}: holds no part-*.parquet")
+        raise BrokenReportError(f"{uri}: cannot be read ({error})") from error
+
+
+def newest_report(folder: str) -> list[str]:
+    """List the shards of the newest complete report under an output folder, in order.
+
+    Raises:
+        NoReportError: there is none. BrokenReportError: it is not whole.
+    """
+    base = f"{folder}/{latest_run(folder)['report']}"
+    try:
+        shards = storage.glob(f"{base}/part-*.parquet")
+    except PhotoError as error:
+        raise BrokenReportError(f"{base}: cannot be listed ({error.message})") from error
+    counts = {int(match.group(1)) for shard in shards if (match := re.search(r"-of-(\d+)\.parquet$", shard))}
+    if counts != {len(shards)}:
+        raise BrokenReportError(f"{base}: some of its part-*.parquet are missing")
     return shards
 
 
@@ -45,43 +64,42 @@ def read_mapped(shard: str, columns: list[str]) -> Iterator[dict[str, Any]]:
     Raises:
         FatalError: the shard cannot be read.
     """
-    try:
-        file = pq.ParquetFile(io.BytesIO(storage.read(shard).data))
-    except (PhotoError, OSError, ValueError) as error:
-        raise FatalError(f"{shard}: cannot be read: {error}") from error
-    for batch in file.iter_batches(columns=columns):
+    for batch in _open(shard).iter_batches(columns=columns):
         yield from (row for row in batch.to_pylist() if row["map_key"] is not None)
 
 
-def read_earlier(shard: str) -> Iterator[tuple[str, Earlier]]:
-    """Read from a report's shard what a migration needs, by id."""
-    for row in read_mapped(shard, COLUMNS):
-        origin = MapOrigin(row["model"], row["weights_sha256"], row["precision"])
-        yield row["id"], Earlier(row["source_sha256"], row["map_key"], origin)
+def load_table(shards: Sequence[str], shard: int, count: int) -> pa.Table:
+    """Load what a report says of the rows that belong in one shard of a new report of so many shards.
+
+    Returns:
+        a table of SCHEMA, always in the same order; it may hold rows of other shards too. Columns that an older
+        whitesweep did not write are null.
+
+    Raises:
+        FatalError: a shard cannot be read.
+    """
+    tables = [SCHEMA.empty_table()]
+    for before in shards_before(len(shards), shard, count):
+        table = _open(shards[before]).read()
+        missing = [f for f in SCHEMA if f.name not in table.column_names]
+        for missed in missing:
+            table = table.append_column(missed, pa.nulls(len(table), missed.type))
+        tables.append(table.select(SCHEMA.names).cast(SCHEMA))
+    return pa.concat_tables(tables)
 
 
-def attach(keyed: tuple[str, dict[str, Iterable]]) -> Iterator[ManifestRow]:
-    """Give each manifest row what the report says of its id."""
-    earlier = next(iter(keyed[1]["earlier"]), None)
-    for row in keyed[1]["rows"]:
-        yield replace(row, earlier=earlier) if row.failure is None else row
+def _open(shard: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(io.BytesIO(storage.read(shard).data))
+    except (PhotoError, OSError, ValueError) as error:
+        raise FatalError(f"{shard}: cannot be read: {error}") from error
 
 
-class AttachEarlier(beam.PTransform):
-    """Attach to manifest rows what the shards of a report say of them."""
-
-    def __init__(self, shards: list[str]) -> None:
-        super().__init__()
-        self.shards = shards
-
-    def expand(self, rows: beam.PCollection) -> beam.PCollection:
-        """Map a PCollection of ManifestRow to one of the same rows."""
-        earlier = (
-            rows.pipeline
-            | "ListShards" >> beam.Create(self.shards)
-            | "ReadShard" >> beam.FlatMap(read_earlier).with_output_types(tuple[str, Earlier])
-        )
-        keyed = rows | "KeyById" >> beam.Map(lambda row: (row.id, row)).with_output_types(tuple[str, ManifestRow])
-        return (
-            {"rows": keyed, "earlier": earlier} | "JoinById" >> beam.CoGroupByKey() | "Attach" >> beam.FlatMap(attach)
-        )
+def earlier_of(record: dict[str, Any]) -> Earlier:
+    """Give what a record of a report says for a later run."""
+    origin = output = None
+    if record["map_key"] is not None:
+        origin = MapOrigin(record["model"], record["weights_sha256"], record["precision"])
+    if record["output_uri"] is not None:
+        output = OutputFile(record["output_uri"], record["output_sha256"], record["output_bytes"])
+    return Earlier(record["source_sha256"], record["map_key"], origin, output, record["code"])

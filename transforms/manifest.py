@@ -10,6 +10,8 @@ import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
 from typing import IO, Any
 
 import apache_beam as beam
@@ -25,6 +27,7 @@ COMPRESSION_ENDINGS = (".gz", ".zst")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 OWN_COLUMNS = ("id", "uri", "category")
 LONGEST_RECORD = 200  # lines of a CSV record with line breaks in it
+BATCH = 1000
 
 
 class ManifestError(Exception):
@@ -323,24 +326,47 @@ def photo_key(row: ManifestRow) -> str:
     return row.source if row.failure is None else f"\0{row.manifest}\0{row.line}\0{row.id}\0{row.uri}"
 
 
-def _key_by_id(row: ManifestRow) -> tuple[str, ManifestRow]:
-    return (row.id if row.failure is None else photo_key(row)), row
+def in_batches(rows: Iterable[ManifestRow]) -> Iterator[list[ManifestRow]]:
+    """Give rows a thousand at a time: a runner's overhead for each element is that of several rows."""
+    rows = iter(rows)
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def keep_apart(rows: Iterable[ManifestRow], output: str) -> Iterator[ManifestRow]:
+    """Pass rows on, and make sure that no photo lies where pictures are written, replaced and removed.
+
+    Raises:
+        FatalError: one does.
+    """
+    pictures = f"{_real_folder(output)}/images/"
+    for row in rows:
+        if row.source and f"{_real_folder(storage.parent(row.source))}/".startswith(pictures):
+            raise FatalError(
+                f"{row.manifest} line {row.line}: the photo {row.uri} lies in {output}/images, where pictures are "
+                "written; use another --output"
+            )
+        yield row
+
+
+@lru_cache(maxsize=1 << 16)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder) if storage.scheme(folder) == "file" else folder.rstrip("/")
 
 
 class ReadManifests(beam.PTransform):
-    """Read manifests into rows, each id at most once without a failure."""
+    """Read manifests into rows of photos that do not lie among an output folder's pictures."""
 
-    def __init__(self, files: list[ManifestFile]) -> None:
+    def __init__(self, files: list[ManifestFile], output: str) -> None:
         super().__init__()
         self.files = files
+        self.output = output
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Give a PCollection of ManifestRow."""
+        """Give a PCollection of lists of ManifestRow."""
+        output = self.output
         return (
             root
             | "ListManifests" >> beam.Create(self.files, reshuffle=len(self.files) > 1)
-            | "ReadManifest" >> beam.FlatMap(read_manifest)
-            | "KeyById" >> beam.Map(_key_by_id).with_output_types(tuple[str, ManifestRow])
-            | "GroupById" >> beam.GroupByKey()
-            | "RefuseDuplicates" >> beam.FlatMap(lambda keyed: refuse_duplicates(keyed[1]))
+            | "ReadManifest" >> beam.FlatMap(lambda file: in_batches(keep_apart(read_manifest(file), output)))
         )

@@ -8,7 +8,9 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from transforms import storage
 from transforms.sharpen import SIDE, Sharpening
@@ -16,6 +18,9 @@ from transforms.types import MapOrigin, PhotoError, SaliencyMap
 
 PREPROCESSING_VERSION = 1
 """Raised when decode or sharpen come to give other pixels for the same settings."""
+
+SEAL = "whitesweep"
+"""Text in a map's PNG: its key and the sha256 of its pixels. Pillow does not check a PNG's own checksums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +51,38 @@ def map_uri(folder: str, key: str) -> str:
 def load_map(folder: str, key: str) -> SaliencyMap | None:
     """Load a map, or None if the store has none under this key or only a damaged one (which is then made anew)."""
     try:
-        data = storage.read(map_uri(folder, key)).data
+        return read_map(folder, key)
     except PhotoError as error:
-        if error.code == "not_found":
+        if error.code in ("not_found", "corrupt"):
             return None
         raise
+
+
+def read_map(folder: str, key: str) -> SaliencyMap:
+    """Read a map, and make sure that it is the one that was stored under this key.
+
+    Raises:
+        PhotoError: not_found; corrupt, if it is another or damaged; or as storage.read does.
+    """
+    uri = map_uri(folder, key)
+    data = storage.read(uri).data
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            if (image.size, image.mode) != ((SIDE, SIDE), "L"):
-                return None
-            return SaliencyMap(np.asarray(image), key)
-    except (OSError, SyntaxError, ValueError):
-        return None
+            pixels, seal = np.asarray(image), image.info.get(SEAL)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PhotoError("corrupt", f"{uri}: not a map: {error}") from error
+    if pixels.shape != (SIDE, SIDE) or pixels.dtype != np.uint8 or seal != _seal(key, pixels):
+        raise PhotoError("corrupt", f"{uri}: not the map that was stored under this name")
+    return SaliencyMap(pixels, key)
 
 
 def store_map(folder: str, saliency: SaliencyMap) -> None:
-    """Store a map as 8-bit grey PNG, 320×320."""
-    buffer = io.BytesIO()
-    Image.fromarray(saliency.pixels).save(buffer, "PNG")
+    """Store a map as 8-bit grey PNG, 320×320, sealed with its key and the digest of its pixels."""
+    buffer, sealed = io.BytesIO(), PngInfo()
+    sealed.add_text(SEAL, _seal(saliency.key, saliency.pixels))
+    Image.fromarray(saliency.pixels).save(buffer, "PNG", pnginfo=sealed)
     storage.write(map_uri(folder, saliency.key), buffer.getvalue(), "image/png")
+
+
+def _seal(key: str, pixels: NDArray[np.uint8]) -> str:
+    return f"{key} {hashlib.sha256(pixels.tobytes()).hexdigest()}"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from transforms.effort import Effort
 from transforms.policy import Rule
 from transforms.threshold import alpha_table, clean, effective_threshold, normalize
-from transforms.timing import StepTimes
 from transforms.upsample import upsample
 
 
@@ -22,14 +22,14 @@ class Mask:
     threshold: float | None
 
 
-def make_mask(rule: Rule, pixels: NDArray[np.uint8], size: tuple[int, int], times: StepTimes) -> Mask:
+def make_mask(rule: Rule, pixels: NDArray[np.uint8], size: tuple[int, int], effort: Effort) -> Mask:
     """Apply a rule to a map: normalise and clean it, bring it to a photo's width and height, threshold it."""
-    with times.measure("threshold"):
+    with effort.measure("threshold"):
         if rule.normalize == "minmax":
             pixels = normalize(pixels)
         threshold = effective_threshold(rule, pixels)
         cleaned = clean(rule, pixels, threshold)
-    with times.measure("upsample"):
+    with effort.measure("upsample"):
         probability = upsample(cleaned, size, rule.interpolation)
-    with times.measure("threshold"):
+    with effort.measure("threshold"):
         return Mask(alpha_table(rule, threshold).take(probability), cleaned, threshold)

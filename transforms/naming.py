@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from urllib.parse import unquote
 
 from transforms.types import PhotoError
 
@@ -38,6 +39,11 @@ def output_name(id: str, extension: str) -> str:
     if len(name.encode()) > _LONGEST_NAME or any(len(part.encode()) > _LONGEST_SEGMENT for part in escaped):
         raise PhotoError("bad_id", f"the id {id[:40]!r}… is too long for a file name")
     return f"images/{name}.{extension}"
+
+
+def id_of_output(name: str) -> str:
+    """Give the id that a name below `images/` belongs to: the inverse of output_name."""
+    return unquote(name.rpartition(".")[0])
 
 
 def _percent(match: re.Match[str]) -> str:

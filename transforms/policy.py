@@ -196,6 +196,24 @@ def parse_policy(tables: dict[str, Any], file: str) -> Policy:
     return Policy(default, tuple(matches), tuple(categories))
 
 
+def parse_canonical(form: dict[str, Any]) -> Policy:
+    """Make a policy of its canonical form, as run.json has it.
+
+    Raises:
+        PolicyError: it is none.
+    """
+
+    def flat(rule: dict[str, Any]) -> dict[str, Any]:
+        return {**{name: value for name, value in rule.items() if name != "parameters"}, **rule["parameters"]}
+
+    tables = {
+        "default": flat(form["default"]),
+        "rule": [flat(rule) for rule in form["rules"]],
+        "category": {name: flat(rule) for name, rule in form["categories"].items()},
+    }
+    return parse_policy(tables, "run.json")
+
+
 def _inherit(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     method = base.get("method", "fixed")
     if table.get("method", method) != method:

@@ -1,4 +1,4 @@
-"""Rows out: the report's schema, and shards of the same bytes for the same rows.
+"""Rows out: shards of the same bytes for the same rows, then the commit.
 
 Not Beam's WriteToParquet: its shards depend on bundle ids, drop unknown columns in silence, and leave the shards of an
 earlier run beside the new ones.
@@ -6,229 +6,155 @@ earlier run beside the new ones.
 
 from __future__ import annotations
 
-import json
-import time
-import zlib
+import logging
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.timing import StepTimes
-from transforms.types import FatalError, MaskStatistics, Outcome, PhotoError, ReportRow
-
-SCHEMA_VERSION = "2"
-ROWS_PER_SHARD = 100_000
-FIRST_FAILURES = 10
-"""How many failures run.json quotes; the report holds them all."""
-PARQUET = "application/vnd.apache.parquet"
-JSON = "application/json"
-
-_TEXT, _INT, _REAL = pa.string(), pa.int64(), pa.float64()
-
-SCHEMA = pa.schema(
-    [
-        pa.field("id", _TEXT, nullable=False),
-        pa.field("uri", _TEXT, nullable=False),
-        pa.field("category", _TEXT),
-        pa.field("attributes", pa.map_(_TEXT, _TEXT), nullable=False),
-        pa.field("status", _TEXT, nullable=False),
-        *(pa.field(name, _TEXT) for name in ("stage", "code", "message", "source_version", "source_sha256")),
-        pa.field("source_bytes", _INT),
-        pa.field("source_format", _TEXT),
-        *(pa.field(name, _INT) for name in ("width", "height")),
-        *(pa.field(name, _TEXT) for name in ("output_uri", "output_sha256")),
-        pa.field("output_bytes", _INT),
-        *(pa.field(name, _TEXT) for name in ("map_key", "model", "weights_sha256", "precision")),
-        *(pa.field(name, _TEXT) for name in ("policy_sha256", "rule", "rule_sha256", "method")),
-        pa.field("threshold", _REAL),
-        pa.field("foreground_fraction", _REAL),
-        *(pa.field(f"bbox_{side}", _INT) for side in ("left", "top", "right", "bottom")),
-        pa.field("fill_fraction", _REAL),
-        pa.field("edge_contact", pa.list_(_TEXT)),
-        *(pa.field(name, _REAL) for name in ("probability_max", "probability_mean", "uncertain_fraction")),
-        *(pa.field(f"coverage_{percent}", _REAL) for percent in range(10, 100, 10)),
-        pa.field("otsu_threshold", _REAL),
-        *(pa.field(name, _INT) for name in ("components", "holes")),
-        pa.field("flags", pa.list_(_TEXT)),
-    ],
-    metadata={"whitesweep.report": SCHEMA_VERSION},
-)
-"""The report's columns (README, "Report"); the version in its metadata changes whenever a column does."""
-
-_STATISTICS = [f.name for f in fields(MaskStatistics)]
+from transforms.commit import PARQUET, Committed, RunInfo, ShardSummary, commit, first_failures, write_or_stop
+from transforms.earlier import load_table
+from transforms.effort import Effort
+from transforms.schema import SCHEMA, shard_count, shard_name, shard_of, sort_rows, to_record
+from transforms.types import Carried, Gone, Outcome, PhotoError, ReportRow
 
 
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """What is known of a run before it begins. started: seconds since 1970. settings, versions: for run.json."""
-
-    run_id: str
-    folder: str
-    started: float
-    settings: dict[str, Any]
-    versions: dict[str, str]
-
-    @property
-    def report(self) -> str:
-        """The folder of this run's report, relative to the output folder."""
-        return f"report/run={self.run_id}"
+def to_table(rows: Iterable[ReportRow]) -> pa.Table:
+    """Make a table of SCHEMA of rows."""
+    return pa.Table.from_pylist([to_record(row) for row in rows], schema=SCHEMA)
 
 
-@dataclass(frozen=True, slots=True)
-class ShardSummary:
-    """What one shard adds to run.json: counts by status, failure code and flag, seconds by step, its first failures."""
-
-    shard: int
-    statuses: Counter[str] = field(default_factory=Counter)
-    codes: Counter[str] = field(default_factory=Counter)
-    flags: Counter[str] = field(default_factory=Counter)
-    seconds: StepTimes = field(default_factory=StepTimes)
-    failures: list[dict[str, str | None]] = field(default_factory=list)
-
-    def add(self, other: ShardSummary) -> None:
-        """Add another's counts."""
-        for mine, theirs in ((self.statuses, other.statuses), (self.codes, other.codes), (self.flags, other.flags)):
-            mine.update(theirs)
-        self.seconds.add(other.seconds)
-        self.failures.extend(other.failures)
-
-
-def to_record(row: ReportRow) -> dict[str, Any]:
-    """Flatten a row to the columns of SCHEMA."""
-    record = asdict(row)
-    statistics = record.pop("statistics") or dict.fromkeys(_STATISTICS)
-    record["attributes"] = sorted(row.attributes.items())
-    return {**record, **statistics}
-
-
-def to_parquet(rows: Iterable[ReportRow]) -> bytes:
-    """Write rows as one Parquet file: sorted, fixed schema, zstd. The same rows in any order give the same bytes."""
-    records = sorted(map(to_record, rows), key=lambda record: json.dumps(record, sort_keys=True))
-    records.sort(key=lambda record: record["id"])
-    table = pa.Table.from_pylist(records, schema=SCHEMA)
+def to_parquet(table: pa.Table) -> bytes:
+    """Write a table as one Parquet file: sorted, fixed schema, zstd. The same rows in any order give the same bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", row_group_size=10_000)
+    pq.write_table(sort_rows(table).combine_chunks(), sink, compression="zstd", row_group_size=10_000)
     return bytes(sink.getvalue())
 
 
-def shard_count(rows: int) -> int:
-    """Give the number of shards for a number of rows; at least one."""
-    return max(1, -(-rows // ROWS_PER_SHARD))
+def carry(table: pa.Table, carried: Carried) -> pa.Table:
+    """Take rows of the report before into the new one: what was finished is unchanged, what failed stays failed."""
+    rows = table.take(pa.array(carried.positions, pa.int64()))
+    status = pc.if_else(pc.equal(rows["status"], "failed"), "failed", "unchanged")
+    rows = _set(rows, "status", status)
+    if carried.changes:
+        categories, attributes = rows["category"].to_pylist(), rows["attributes"].to_pylist()
+        for at, position in enumerate(carried.positions):
+            if position in carried.changes:
+                categories[at], changed = carried.changes[position]
+                attributes[at] = sorted(changed.items())
+        rows = _set(rows, "category", pa.array(categories, SCHEMA.field("category").type))
+        rows = _set(rows, "attributes", pa.array(attributes, SCHEMA.field("attributes").type))
+    return rows
 
 
-def shard_name(shard: int, shards: int) -> str:
-    """Name a shard's file."""
-    return f"part-{shard:05d}-of-{shards:05d}.parquet"
+def _set(table: pa.Table, name: str, values: Any) -> pa.Table:
+    return table.set_column(SCHEMA.get_field_index(name), SCHEMA.field(name), values)
 
 
-def write_shard(info: RunInfo, shard: int, shards: int, outcomes: Iterable[Outcome]) -> ShardSummary:
-    """Write one shard, and say what is in it."""
-    summary, rows = ShardSummary(shard), []
-    for outcome in outcomes:
-        row = outcome.row
-        rows.append(row)
-        summary.statuses[row.status] += 1
-        summary.seconds.add(outcome.seconds)
-        if row.code:
-            summary.codes[row.code] += 1
-            summary.failures.append({"id": row.id, "uri": row.uri, "code": row.code, "message": row.message})
-        if row.statistics:
-            summary.flags.update(row.statistics.flags)
-    _write(f"{info.folder}/{info.report}/{shard_name(shard, shards)}", to_parquet(rows), PARQUET)
-    return replace(summary, failures=_first(summary.failures))
+def write_shard(
+    info: RunInfo, earlier: Sequence[str], shard: int, shards: int, parts: Iterable[Outcome | Carried]
+) -> ShardSummary:
+    """Write one shard of new rows and of rows carried from the earlier report, and say what is in it."""
+    effort, rows, tables = Effort(), [], []
+    for part in parts:
+        if isinstance(part, Carried):
+            tables.append(carry(load_table(earlier, shard, shards), part))
+        else:
+            rows.append(part.row)
+            effort.add(part.effort)
+    table = pa.concat_tables([to_table(rows), *tables])
+    write_or_stop(f"{info.folder}/{info.report}/{shard_name(shard, shards)}", to_parquet(table), PARQUET)
+    return summarise(shard, table, effort)
 
 
-def commit(info: RunInfo, summaries: Iterable[ShardSummary], rows: int) -> None:
-    """Complete the report: empty shards, run.json, _SUCCESS, and last of all latest.json, which makes it the newest.
-
-    Raises:
-        FatalError: the counts do not add up, or the report cannot be written.
-    """
-    shards, written = shard_count(rows), {summary.shard: summary for summary in summaries}
-    for shard in range(shards):
-        if shard not in written:
-            written[shard] = write_shard(info, shard, shards, [])
-    total = ShardSummary(-1)
-    for summary in written.values():
-        total.add(summary)
-    if total.statuses.total() != rows:
-        raise FatalError(f"{rows} rows were read and {total.statuses.total()} reported; the report is not published")
-    run = {
-        "run_id": info.run_id,
-        "report_schema": SCHEMA_VERSION,
-        "settings": info.settings,
-        "versions": info.versions,
-        "rows": rows,
-        "statuses": dict(sorted(total.statuses.items())),
-        "failures": dict(sorted(total.codes.items())),
-        "first_failures": _first(total.failures),
-        "flags": dict(sorted(total.flags.items())),
-        "started": info.started,
-        "seconds": time.time() - info.started,
-        "step_seconds": dict(sorted(total.seconds.items())),
-    }
-    base = f"{info.folder}/{info.report}"
-    _write(f"{base}/run.json", _json(run), JSON)
-    _write(f"{base}/_SUCCESS", b"", "text/plain")
-    _write(f"{info.folder}/report/latest.json", _json({"run_id": info.run_id, "report": info.report}), JSON)
+def summarise(shard: int, table: pa.Table, effort: Effort) -> ShardSummary:
+    """Count what is in a table of SCHEMA."""
+    failures = table.filter(pc.equal(table["status"], "failed")).select(["id", "uri", "code", "message"]).to_pylist()
+    return ShardSummary(
+        shard,
+        _counts(table["status"]),
+        _counts(table["code"]),
+        _counts(pc.list_flatten(table["flags"])),
+        effort,
+        first_failures(failures),
+        len(table) - len(failures),
+    )
 
 
-def read_run(folder: str, run_id: str) -> dict[str, Any]:
-    """Read the run.json of a complete run."""
-    run: dict[str, Any] = json.loads(storage.read(f"{folder}/report/run={run_id}/run.json").data)
-    return run
+def _counts(column: Any) -> Counter[str]:
+    found = pc.value_counts(column.drop_null())
+    return Counter({str(one["values"]): one["counts"] for one in found.to_pylist()})
 
 
-def _first(failures: list[dict[str, str | None]]) -> list[dict[str, str | None]]:
-    return sorted(failures, key=lambda failure: (failure["id"] or "", failure["message"] or ""))[:FIRST_FAILURES]
+def write_empty_shards(info: RunInfo, summaries: Iterable[ShardSummary], shards: int) -> ShardSummary:
+    """Write the shards that no row fell into, and add the others up."""
+    summaries = list(summaries)
+    for shard in set(range(shards)) - {summary.shard for summary in summaries}:
+        write_shard(info, (), shard, shards, [])
+    return reduce(ShardSummary.plus, summaries, ShardSummary())
 
 
-def _write(uri: str, data: bytes, content_type: str) -> None:
-    try:
-        storage.write(uri, data, content_type)
-    except PhotoError as error:  # of a photo it would cost one row; without the report there is no run
-        raise FatalError(f"the report cannot be written: {error.message}") from error
+def _key_by_shard(outcome: Outcome, rows: int) -> tuple[int, Outcome | Carried]:
+    return shard_of(outcome.row.id, shard_count(rows)), outcome
 
 
-def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _key_by_shard(outcome: Outcome, rows: int) -> tuple[int, Outcome]:
-    return zlib.crc32(outcome.row.id.encode()) % shard_count(rows), outcome
+def _remove(gone: Gone, committed: Committed, folder: str) -> None:
+    if committed.prune and gone.name is not None:
+        try:
+            storage.delete(f"{folder}/{gone.name}")
+        except PhotoError as error:  # it is listed again the next time
+            logging.getLogger("whitesweep").warning("not pruned: %s", error.message)
 
 
 class WriteReport(beam.PTransform):
-    """Write outcomes as Parquet shards, then commit the run. count: a PCollection of one int, the number of rows."""
+    """Write outcomes and carried rows as Parquet shards, commit the run, then prune what is gone if that was asked.
 
-    def __init__(self, info: RunInfo, count: beam.PCollection) -> None:
+    earlier: the shards of the report that rows are carried from. count: a PCollection of one int, the number of rows.
+    """
+
+    def __init__(
+        self,
+        info: RunInfo,
+        earlier: Sequence[str],
+        count: beam.PCollection,
+        carried: beam.PCollection,
+        gone: beam.PCollection,
+    ) -> None:
         super().__init__()
         self.info = info
+        self.earlier = earlier
         self.count = count
+        self.carried = carried
+        self.gone = gone
 
     def expand(self, outcomes: beam.PCollection) -> beam.PCollection:
-        """Map a PCollection of Outcome to one of the committed run's id."""
-        info = self.info
+        """Map a PCollection of Outcome to one of nothing."""
+        info, earlier = self.info, self.earlier
         rows = beam.pvalue.AsSingleton(self.count)
+        part = tuple[int, Outcome | Carried]
+        keyed = outcomes | "KeyByShard" >> beam.Map(_key_by_shard, rows).with_output_types(part)
         summaries = (
-            outcomes
-            | "KeyByShard" >> beam.Map(_key_by_shard, rows).with_output_types(tuple[int, Outcome])
+            (keyed, self.carried)
+            | "AddCarried" >> beam.Flatten()
             | "GroupByShard" >> beam.GroupByKey()
-            | "WriteShard" >> beam.Map(lambda keyed, n: write_shard(info, keyed[0], shard_count(n), keyed[1]), rows)
+            | "WriteShard"
+            >> beam.Map(lambda keyed, n: write_shard(info, earlier, keyed[0], shard_count(n), keyed[1]), rows)
         )
 
-        def commit_run(_: None, summaries: Iterable[ShardSummary], rows: int) -> str:
-            commit(info, summaries, rows)
-            return info.run_id
+        def commit_run(_: None, summaries: Iterable[ShardSummary], gone: Iterable[Gone], rows: int) -> Committed:
+            return commit(info, write_empty_shards(info, summaries, shard_count(rows)), rows, gone)
 
-        return (
+        # The bundle-based runner takes a side input straight from one of several outputs for the first of them.
+        gone = self.gone | "CollectGone" >> beam.Map(lambda one: one)
+        committed = (
             outcomes.pipeline
             | "Once" >> beam.Create([None], reshuffle=False)
-            | "CommitRun" >> beam.Map(commit_run, beam.pvalue.AsList(summaries), rows)
+            | "CommitRun" >> beam.Map(commit_run, beam.pvalue.AsList(summaries), beam.pvalue.AsList(gone), rows)
         )
+        return gone | "Prune" >> beam.Map(_remove, beam.pvalue.AsSingleton(committed), info.folder)

@@ -96,17 +96,24 @@ def _prove_alive(engine: Predictor, image: NDArray[np.uint8], error: Exception) 
 
 
 def predict_batch(engine: Predictor, batch: list[Work]) -> Iterator[Work]:
-    """Give each photo of a batch its saliency map or its failure, and count as RunInference does."""
-    images = [work.network_input for work in batch if work.network_input is not None]
+    """Give each photo of a batch its saliency map or its failure, and count as RunInference does.
+
+    Photos of the same bytes are predicted once.
+    """
+    images = {work.map_key: work.network_input for work in batch if work.network_input is not None}
     began = time.perf_counter()
-    results = predict_each(engine, images)
+    results = dict(zip(images, predict_each(engine, list(images.values())), strict=True))
     seconds = time.perf_counter() - began
     Metrics.distribution(NAMESPACE, "inference_batch_latency_micro_secs").update(int(seconds * 1e6))
     Metrics.distribution(NAMESPACE, "inference_request_batch_size").update(len(images))
-    Metrics.distribution(NAMESPACE, "inference_request_batch_byte_size").update(sum(image.nbytes for image in images))
+    nbytes = sum(image.nbytes for image in images.values())
+    Metrics.distribution(NAMESPACE, "inference_request_batch_byte_size").update(nbytes)
     Metrics.counter(NAMESPACE, "num_inferences").inc(len(images))
-    for work, result in zip(batch, results, strict=True):
-        work.times.add({"predict": seconds / len(batch)})
+    for work in batch:
+        result = results[work.map_key]
+        if images.pop(work.map_key, None) is not None:  # the first of its bytes
+            work.effort.spend("predict", seconds / len(results))
+            work.effort.counts["photos_predicted"] += 1
         if isinstance(result, PhotoError):
             yield replace(work, network_input=None, failure=Failure("predict", result.code, result.message))
         else:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from transforms.effort import Effort
 
 FAILURE_CODES = {
     "bad_row": "the manifest row cannot be read, or has no usable uri",
@@ -67,12 +70,42 @@ class MapOrigin:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
-    """What an earlier report says of a row: which photo it was, where its map is, and what made it."""
+class Blob:
+    """A file or object as it was read. version: size and mtime_ns of a file, generation of an object."""
 
-    source_sha256: str
-    map_key: str
-    origin: MapOrigin
+    data: bytes
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What can be known of a photo without reading it.
+
+    version: as in Blob. content_key: gives what equal files have in common, or None if that cannot be had.
+    """
+
+    version: str
+    content_key: Callable[[], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A written picture: its name below the output folder (`images/…`), sha256 and size in bytes."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier report says of a row: which photo it was, its map and what made it, its picture, its failure."""
+
+    source_sha256: str | None
+    map_key: str | None
+    origin: MapOrigin | None
+    output: OutputFile | None
+    code: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +114,9 @@ class ManifestRow:
 
     id: names the output. uri: as written in the manifest. source: the same, resolved against the manifest's folder.
     manifest, line: where the row stands (line counts from 1, for Parquet the row number).
-    failure: what is already known to be wrong with it. earlier: what a report says of it, if one was asked.
+    failure: what is already known to be wrong with it.
+    group: what rows of equal photos have in common. earlier: what the report before says of this id.
+    present: the names of the pictures of this id that are in the output folder already.
     """
 
     id: str
@@ -92,7 +127,9 @@ class ManifestRow:
     manifest: str = ""
     line: int = 0
     failure: Failure | None = None
+    group: str = ""
     earlier: Earlier | None = None
+    present: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +225,7 @@ class ReportRow:
     policy_sha256: str | None = None
     rule: str | None = None
     rule_sha256: str | None = None
+    settings_sha256: str | None = None
     method: str | None = None
     threshold: float | None = None
     statistics: MaskStatistics | None = None
@@ -195,7 +233,30 @@ class ReportRow:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A report row on its way to its shard, with the seconds that each step took (which never enter the row)."""
+    """A report row on its way to its shard, with what it cost (which never enters the row)."""
 
     row: ReportRow
-    seconds: dict[str, float]
+    effort: Effort
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Rows of the report before that stand in the new one as they are.
+
+    positions: where they stand in that report's table (report_before.load_table). changes: by position, category and
+    attributes where the manifest now says others.
+    """
+
+    positions: tuple[int, ...]
+    changes: dict[int, tuple[str | None, dict[str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What the manifest no longer names: a row of the report before, or a picture that no row claims.
+
+    name: of the picture below the output folder, or None if there is none.
+    """
+
+    id: str
+    name: str | None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.timing import StepTimes
+from transforms.effort import Effort
 from transforms.types import Failure, ManifestRow, MapOrigin, Photo, SaliencyMap
 
 
@@ -21,7 +21,7 @@ class Work:
     """
 
     rows: tuple[ManifestRow, ...]
-    times: StepTimes = field(default_factory=StepTimes)
+    effort: Effort = field(default_factory=Effort)
     source_version: str | None = None
     source_sha256: str | None = None
     data: bytes = b""

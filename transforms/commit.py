@@ -1,0 +1,197 @@
+"""The commit of a run: run.json, _SUCCESS, and last of all latest.json, which makes its report the newest."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms import storage
+from transforms.budget import over_budget
+from transforms.effort import Effort
+from transforms.lease import owner
+from transforms.schema import SCHEMA_VERSION
+from transforms.stopping import STOP
+from transforms.types import FatalError, Gone, PhotoError
+
+FIRST = 10
+"""How many failures and gone rows run.json quotes; the report holds them all."""
+PARQUET = "application/vnd.apache.parquet"
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What is known of a run before it begins. started: seconds since 1970. settings, versions: for run.json.
+
+    prune: whether pictures that no row claims are to be removed once the run is complete.
+    leased: whether the run holds a lease on the output folder, without which it may not commit.
+    """
+
+    run_id: str
+    folder: str
+    started: float
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    max_failure_fraction: float = 1.0
+    prune: bool = False
+    leased: bool = False
+
+    @property
+    def report(self) -> str:
+        """The folder of this run's report, relative to the output folder."""
+        return f"report/run={self.run_id}"
+
+
+def first_failures(failures: list[dict[str, str | None]]) -> list[dict[str, str | None]]:
+    """Choose the failures that run.json quotes."""
+    return sorted(failures, key=lambda failure: (failure["id"] or "", failure["message"] or ""))[:FIRST]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSummary:
+    """What one shard adds to run.json: counts by status, failure code and flag, what it cost, its first failures.
+
+    shard: -1 for the sum of several. pictures: rows that have one.
+    """
+
+    shard: int = -1
+    statuses: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    flags: Counter[str] = field(default_factory=Counter)
+    effort: Effort = field(default_factory=Effort)
+    failures: list[dict[str, str | None]] = field(default_factory=list)
+    pictures: int = 0
+
+    def plus(self, other: ShardSummary) -> ShardSummary:
+        """Add two up."""
+        effort = Effort()
+        for part in (self, other):
+            effort.add(part.effort)
+        return ShardSummary(
+            -1,
+            self.statuses + other.statuses,
+            self.codes + other.codes,
+            self.flags + other.flags,
+            effort,
+            first_failures(self.failures + other.failures),
+            self.pictures + other.pictures,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A run that is complete. prune: whether what is gone may now be removed."""
+
+    run_id: str
+    prune: bool
+
+
+def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone]) -> Committed:
+    """Complete the report: the list of what is gone, run.json, _SUCCESS, and last of all latest.json.
+
+    Raises:
+        FatalError: the counts do not add up, the output is another run's by now, or the report cannot be written.
+    """
+    if STOP.is_set():
+        raise FatalError("stopped before its end")
+    if total.statuses.total() != rows:
+        raise FatalError(f"{rows} rows were read and {total.statuses.total()} reported; the report is not published")
+    if info.leased and (holder := owner(info.folder)) != info.run_id:
+        raise FatalError(f"{info.folder}: taken over by {holder or 'nobody we know'}; the report is not published")
+    ordered = sorted(gone, key=lambda one: (one.id, one.name or ""))
+    files = sum(one.name is not None for one in ordered)
+    prune = info.prune and files <= total.pictures
+    failed = total.statuses["failed"]
+    reasons = [over_budget(failed, rows, info.max_failure_fraction)]
+    if info.prune and not prune:
+        reasons.append(
+            f"{files} pictures would be pruned and {total.pictures} stay; nothing was pruned: is the "
+            "manifest whole? If so, remove images/ or use another --output"
+        )
+    reason = "; ".join(filter(None, reasons)) or None
+    run = {
+        "run_id": info.run_id,
+        "report_schema": SCHEMA_VERSION,
+        "exit_code": 1 if reason else 0,
+        "reason": reason,
+        "settings": info.settings,
+        "versions": info.versions,
+        "rows": rows,
+        "statuses": dict(sorted(total.statuses.items())),
+        "failures": dict(sorted(total.codes.items())),
+        "first_failures": total.failures,
+        "flags": dict(sorted(total.flags.items())),
+        "gone": len(ordered),
+        "pruned": files if prune else 0,
+        "first_gone": [one.id for one in ordered[:FIRST]],
+        "work": dict(sorted(total.effort.counts.items())),
+        "started": info.started,
+        "seconds": max(0.001, time.time() - info.started),
+        "step_seconds": dict(sorted(total.effort.seconds.items())),
+    }
+    base = f"{info.folder}/{info.report}"
+    if ordered:
+        write_or_stop(f"{base}/gone.parquet", _gone_table(ordered), PARQUET)
+    write_or_stop(f"{base}/run.json", _json(run), JSON)
+    write_or_stop(f"{base}/_SUCCESS", b"", "text/plain")
+    write_or_stop(f"{info.folder}/report/latest.json", _json({"run_id": info.run_id, "report": info.report}), JSON)
+    return Committed(info.run_id, prune)
+
+
+def record_stop(info: RunInfo, reason: str, exit_code: int) -> None:
+    """Say in run.json why a run has no report."""
+    run = {
+        "run_id": info.run_id,
+        "exit_code": exit_code,
+        "reason": reason,
+        "settings": info.settings,
+        "versions": info.versions,
+        "started": info.started,
+        "seconds": max(0.001, time.time() - info.started),
+    }
+    storage.write(f"{info.folder}/{info.report}/run.json", _json(run), JSON)
+
+
+def discard_shards(info: RunInfo) -> None:
+    """Remove what a run that did not complete has written of its report."""
+    storage.delete_folder(f"{info.folder}/{info.report}")
+
+
+def read_run(folder: str, run_id: str) -> dict[str, Any]:
+    """Read the run.json of a run.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
+    run: dict[str, Any] = json.loads(storage.read(f"{folder}/report/run={run_id}/run.json").data)
+    return run
+
+
+def write_or_stop(uri: str, data: bytes, content_type: str) -> None:
+    """Write a part of the report.
+
+    Raises:
+        FatalError: it cannot be written. (Of a photo it would cost one row; without the report there is no run.)
+    """
+    try:
+        storage.write(uri, data, content_type)
+    except PhotoError as error:
+        raise FatalError(f"the report cannot be written: {error.message}") from error
+
+
+def _gone_table(gone: list[Gone]) -> bytes:
+    table = pa.table({"id": [one.id for one in gone], "output_uri": pa.array([one.name for one in gone], pa.string())})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

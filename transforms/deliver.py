@@ -1,0 +1,176 @@
+"""The end of a photo's way: its map and pictures are stored, and each of its rows gets its report row."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from transforms import storage
+from transforms.decode import Limits
+from transforms.effort import Effort
+from transforms.encode import ENCODINGS
+from transforms.maps import MapSettings, store_map
+from transforms.naming import output_name
+from transforms.policy import Rule
+from transforms.render import NO_MEMORY, OutputSettings, StepError, render, settings_sha256, step
+from transforms.types import Cutout, Failure, ManifestRow, Outcome, PhotoError, ReportRow
+from transforms.work import Work
+
+if TYPE_CHECKING:
+    from model.engine import EngineConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessConfig:
+    """Everything ProcessPhotos needs to know.
+
+    folder: the output folder or bucket prefix.
+    maps, engine: how new maps are made; None if the network may not be asked.
+    reported_maps: where to find the maps that the report before names, whatever made them (a migration), or None.
+    force: predict and write anew even what is stored.
+    stop_fraction: stop early if more than this share of a worker's first thousand rows fails.
+    """
+
+    folder: str
+    maps: MapSettings | None
+    engine: EngineConfig | None
+    output: OutputSettings = field(default_factory=OutputSettings)
+    limits: Limits = field(default_factory=Limits)
+    reported_maps: str | None = None
+    force: bool = False
+    stop_fraction: float = 1.0
+
+    @property
+    def maps_folder(self) -> str:
+        """Where maps are looked for and stored."""
+        return f"{self.folder}/maps"
+
+
+def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
+    """Store the map, render, write each row's picture, then give its report row, the commit record."""
+    failure, effort = work.failure, work.effort
+    if failure is None and work.is_new_map and work.saliency is not None:
+        try:
+            step(effort, "maps", store_map, config.maps_folder, work.saliency)
+            effort.counts["maps_written"] += 1
+        except StepError as error:
+            failure = error.failure
+    cutouts: dict[Rule, Cutout] = {}  # rows of one photo mostly share their rule
+    for row in work.rows:
+        report = _report_row(row, work)
+        try:
+            if failure is not None:
+                report = _failed(row, report, failure, config)
+            else:
+                report = _deliver(row, report, work, cutouts, config, effort)
+        except StepError as error:
+            report = _failed(row, report, error.failure, config)
+        except MemoryError:
+            report = _failed(row, report, Failure("upsample", "out_of_memory", NO_MEMORY), config)
+        yield Outcome(report, effort)
+        effort = Effort()  # what the photo cost is counted once, however many rows name it
+
+
+def _deliver(
+    row: ManifestRow,
+    report: ReportRow,
+    work: Work,
+    cutouts: dict[Rule, Cutout],
+    config: ProcessConfig,
+    effort: Effort,
+) -> ReportRow:
+    """Render under the rule that serves the row, unless another row had it done, and write the picture."""
+    photo, saliency = work.photo, work.saliency
+    assert photo is not None  # a photo without failure has been decoded and predicted
+    assert saliency is not None
+    settings = config.output
+    name, rule = settings.policy.rule_for(report.category, report.attributes)
+    if rule not in cutouts:
+        cutouts[rule] = render(work.data, photo, saliency, rule, settings, effort)
+    cutout = cutouts[rule]
+    report = replace(
+        report,
+        policy_sha256=settings.policy.sha256(),
+        rule=name,
+        rule_sha256=rule.sha256(),
+        settings_sha256=settings_sha256(rule, settings.background, settings.format),
+        method=rule.method,
+        threshold=cutout.threshold,
+        statistics=cutout.statistics,
+    )
+    if rule.on_no_subject == "fail" and "no_subject" in cutout.statistics.flags:
+        message = "no product was found; look at the photo, or say on_no_subject in the policy"
+        for present in row.present:  # under this policy none is to be seen
+            step(effort, "write", storage.delete, f"{config.folder}/{present}")
+            effort.counts["images_removed"] += 1
+        return _fail(report, Failure("threshold", "no_subject", message))
+    output = output_name(report.id, ENCODINGS[cutout.format].extension)
+    uri, sha256 = f"{config.folder}/{output}", hashlib.sha256(cutout.data).hexdigest()
+    if storage.same_file(uri, row.source):
+        raise StepError("write", PhotoError("write_failed", f"{uri}: is the photo itself; use another --output"))
+    # What is there decides, not what a report says of it: a run that was killed has written pictures of which no report
+    # tells.
+    there = output in row.present and not config.force and step(effort, "write", storage.holds, uri, cutout.data)
+    if not there:
+        step(effort, "write", storage.write, uri, cutout.data, cutout.content_type)
+        effort.counts["images_written"] += 1
+    for present in row.present:
+        if present != output:  # of another format
+            step(effort, "write", storage.delete, f"{config.folder}/{present}")
+            effort.counts["images_removed"] += 1
+    return replace(
+        report,
+        status="processed",
+        output_uri=output,
+        output_sha256=sha256,
+        output_bytes=len(cutout.data),
+    )
+
+
+def _report_row(row: ManifestRow, work: Work) -> ReportRow:
+    """Begin the report row with all that is known by now, so that a later failure still says where its map is."""
+    report = ReportRow(row.id, row.uri, row.category, row.attributes, status="failed")
+    if work.source_sha256 is not None:
+        report = replace(
+            report,
+            source_version=work.source_version,
+            source_sha256=work.source_sha256,
+            source_bytes=len(work.data),
+        )
+    if work.photo is not None:
+        width, height = work.photo.size
+        report = replace(report, source_format=work.photo.format, width=width, height=height)
+    if work.saliency is not None and work.origin is not None:
+        report = replace(
+            report,
+            map_key=work.saliency.key,
+            model=work.origin.model,
+            weights_sha256=work.origin.weights_sha256,
+            precision=work.origin.precision,
+        )
+    return report
+
+
+def _failed(row: ManifestRow, report: ReportRow, failure: Failure, config: ProcessConfig) -> ReportRow:
+    """Fail the row of a photo that could not be finished. A picture that the report before vouches for stays.
+
+    (A night on which the photos cannot be read must not take the shop's pictures down.) The row then names it.
+    """
+    kept = row.earlier.output if row.earlier is not None else None
+    if kept is not None and kept.name in row.present:
+        with suppress(PhotoError):
+            data = storage.read(f"{config.folder}/{kept.name}").data
+            if hashlib.sha256(data).hexdigest() == kept.sha256:
+                report = replace(report, output_uri=kept.name, output_sha256=kept.sha256, output_bytes=kept.bytes)
+    for present in row.present:
+        if present != report.output_uri:  # what a killed run left of it
+            with suppress(PhotoError):
+                storage.delete(f"{config.folder}/{present}")
+    return _fail(report, failure)
+
+
+def _fail(report: ReportRow, failure: Failure) -> ReportRow:
+    return replace(report, status="failed", stage=failure.stage, code=failure.code, message=failure.message)

@@ -1,0 +1,163 @@
+"""The lease on an output folder: two runs must not write into one at the same time.
+
+`report/lease.json` names its holder, who renews it while it lives. On the same machine a dead holder is known by its
+process; elsewhere by a lease that is not renewed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from transforms import storage
+from transforms.types import FatalError, PhotoError
+
+RENEWAL_S = 15.0
+EXPIRY_S = 60.0
+"""A lease that was not renewed for so long is its dead holder's."""
+
+
+class LeaseError(Exception):
+    """Another run holds the lease; one line that names it."""
+
+
+def lease_uri(folder: str) -> str:
+    """Place the lease of an output folder."""
+    return f"{folder}/report/lease.json"
+
+
+def owner(folder: str) -> str | None:
+    """Give the run_id of the run that holds the lease on an output folder, if there is one."""
+    lease = _read(folder)
+    return None if lease is None else str(lease.get("run_id"))
+
+
+@dataclass(slots=True)
+class Lease:
+    """A lease on an output folder, renewed by a thread of its own until it is released."""
+
+    folder: str
+    run_id: str
+    command: str
+    taken_over: bool = False
+    _released: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def acquire(self) -> None:
+        """Take the lease; a dead holder's is taken over (then taken_over says so).
+
+        Raises:
+            LeaseError: a live run holds it. FatalError, PhotoError: it cannot be written.
+        """
+        deadline = time.monotonic() + EXPIRY_S
+        seen = None
+        while True:
+            with storage.locked(f"{self.folder}/report"):
+                if storage.create(lease_uri(self.folder), self._text(), "application/json"):
+                    break
+                held = _read(self.folder)
+                # A clock that jumped makes a live lease look old: an old one has to stay as it is for a while.
+                if _is_dead(held) or (held is not None and held == seen and time.monotonic() > deadline):
+                    storage.delete(lease_uri(self.folder))
+                    self.taken_over = True
+                    continue
+            if held is not None and (_renewed_lately(held) or seen not in (None, held)):
+                raise LeaseError(
+                    f"{self.folder}: run {held.get('run_id')} is writing there (process {held.get('process')} on "
+                    f"{held.get('host')}); wait for it, or stop it"
+                )
+            if seen is None:
+                deadline = time.monotonic() + 2 * RENEWAL_S
+            seen = held
+            time.sleep(1)
+        self._thread = threading.Thread(target=self._renew, daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Give the lease back, if it is still ours."""
+        self._released.set()
+        if self._thread is not None:
+            self._thread.join()
+        with suppress(PhotoError, FatalError):
+            if owner(self.folder) == self.run_id:
+                storage.delete(lease_uri(self.folder))
+
+    def _renew(self) -> None:
+        while not self._released.wait(RENEWAL_S):
+            with suppress(PhotoError, FatalError):  # the disk may be full for a while; the commit looks again
+                if owner(self.folder) != self.run_id:
+                    return
+                storage.write(lease_uri(self.folder), self._text(), "application/json")
+
+    def _text(self) -> bytes:
+        lease = {
+            "run_id": self.run_id,
+            "command": self.command,
+            "host": platform.node(),
+            "namespace": _namespace(),
+            "process": os.getpid(),
+            "process_start": _process_start(os.getpid()),
+            "renewed": time.time(),
+            "nonce": secrets.token_hex(4),
+        }
+        return (json.dumps(lease, indent=2) + "\n").encode()
+
+
+def _read(folder: str) -> dict[str, Any] | None:
+    try:
+        lease = json.loads(storage.read(lease_uri(folder)).data)
+    except PhotoError as error:
+        if error.code == "not_found":
+            return None
+        raise
+    except ValueError:
+        return {}
+    return lease if isinstance(lease, dict) else {}
+
+
+def _renewed_lately(lease: dict[str, Any]) -> bool:
+    renewed = lease.get("renewed")
+    return isinstance(renewed, (int, float)) and abs(time.time() - renewed) < EXPIRY_S
+
+
+def _is_dead(lease: dict[str, Any] | None) -> bool:
+    """Tell whether the holder is a process of this machine that no longer lives."""
+    here = (platform.node(), _namespace())
+    if not lease or (lease.get("host"), lease.get("namespace")) != here or not isinstance(lease.get("process"), int):
+        return False
+    return _process_start(lease["process"]) != lease.get("process_start")
+
+
+def _namespace() -> str:
+    """Tell containers apart that share a host name: each numbers its processes for itself."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _process_start(process: int) -> str | None:
+    """Tell one process from a later one of the same number: boot and clock tick of its start; None if it is dead."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as stream:
+            fields = stream.read().rpartition(")")[2].split()
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+            boot = stream.read().strip()
+    except OSError:
+        if os.path.isdir("/proc/self"):
+            return None
+        try:  # no /proc on this system
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return None
+        except OSError:
+            pass
+        return "alive"
+    return None if fields[0] in ("Z", "X") else f"{boot} {fields[19]}"

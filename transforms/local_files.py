@@ -1,0 +1,191 @@
+"""Local files: read with their version, written beside their final name and renamed, walked without circles."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from transforms.types import Blob, FatalError, PhotoError, SourceFacts
+
+TEMPORARY = ".whitesweep-tmp"
+"""Ending of a file that is being written."""
+
+STOPS_THE_RUN = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "read-only"}
+"""Write errors that the next photo would meet too."""
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Read errors that say something of this process rather than of the file."""
+
+MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+TAIL = 4096
+
+
+def version_of(facts: os.stat_result) -> str:
+    """Name the state of a file: its size and its modification time in ns."""
+    return f"{facts.st_size}-{facts.st_mtime_ns}"
+
+
+def read(path: str, max_bytes: int | None) -> Blob:
+    """Read a file (see storage.read)."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
+            raise PhotoError("not_found", f"{path}: not a file")
+        with open(path, "rb") as stream:
+            facts = os.fstat(stream.fileno())
+            data = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
+        if max_bytes is not None and len(data) > max_bytes:
+            size = max(facts.st_size, len(data))
+            raise PhotoError("too_large", f"{path}: {size} bytes, the limit is {max_bytes} (--max_bytes)")
+    except ValueError:  # a NUL in the name
+        raise PhotoError("not_found", f"{path!r}: not a file name") from None
+    except PermissionError:
+        raise PhotoError("forbidden", f"{path}: permission denied") from None
+    except OSError as error:
+        if error.errno in MISSING:
+            raise PhotoError("not_found", f"{path}: {os.strerror(error.errno).lower()}") from None
+        if error.errno in EXHAUSTED:
+            raise FatalError(f"{path}: cannot be read, {os.strerror(error.errno).lower()}") from error
+        raise PhotoError("read_failed", f"{path}: {error.strerror or error}") from error
+    return Blob(data, version_of(facts))
+
+
+def source_facts(path: str) -> SourceFacts | None:
+    """Give a file's version, and a content key of its size and its last bytes; None if there is no such file.
+
+    The end of a compressed picture differs where the pictures do. Equal files have equal keys; that is all that counts.
+    """
+    try:
+        facts = os.stat(path)
+        if not stat.S_ISREG(facts.st_mode):
+            return None
+        return SourceFacts(version_of(facts), lambda: _content_key(path, facts.st_size))
+    except (OSError, ValueError):
+        return None
+
+
+def _content_key(path: str, size: int) -> str | None:
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            stream.seek(max(0, size - TAIL))
+            return f"{size}-{hashlib.blake2b(stream.read(TAIL), digest_size=12).hexdigest()}"
+    except OSError:
+        return None
+
+
+def holds(path: str, data: bytes) -> bool:
+    """Tell whether there is a file of this name with exactly these bytes."""
+    try:
+        with open(path, "rb") as stream:
+            return os.fstat(stream.fileno()).st_size == len(data) and stream.read() == data
+    except OSError:
+        return False
+
+
+def write(path: str, data: bytes, exclusive: bool = False) -> None:
+    """Write a file whole, replacing an older one; exclusively: fail if there is one (see storage.write, create)."""
+    folder = os.path.dirname(path)
+    temporary = os.path.join(folder, f".{secrets.token_hex(8)}{TEMPORARY}")
+    try:
+        try:
+            stream = open(temporary, "xb")  # noqa: SIM115 - closed below, on a name that may be unlinked
+        except FileNotFoundError:
+            os.makedirs(folder, exist_ok=True)
+            stream = open(temporary, "xb")  # noqa: SIM115
+        with stream:
+            stream.write(data)
+        if exclusive:
+            _rename_exclusively(temporary, path)
+        else:
+            os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and not isinstance(error, FileExistsError):
+            raise write_error(path, error) from error
+        raise
+
+
+def _rename_exclusively(temporary: str, path: str) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links; who needs more than this takes a lock
+        if os.path.lexists(path):
+            raise FileExistsError(path) from None
+        os.replace(temporary, path)
+    else:
+        os.unlink(temporary)
+
+
+def write_error(path: str, error: OSError) -> FatalError | PhotoError:
+    """Say whether an error of writing is this file's, or would be everybody's."""
+    if error.errno in STOPS_THE_RUN:
+        return FatalError(f"{path}: cannot write, {STOPS_THE_RUN[error.errno]}")
+    return PhotoError("write_failed", f"{path}: {error.strerror or error}")
+
+
+def delete(path: str) -> None:
+    """Delete a file; one that is gone already is well."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def walk(folder: str) -> Iterator[os.DirEntry[str]]:
+    """Give every file below a folder in the order of names, hidden ones too, hidden folders not.
+
+    Symbolic links are followed, but not in circles.
+
+    Raises:
+        OSError: a folder cannot be listed; nothing is passed over in silence.
+    """
+    seen = set()
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        real = os.path.realpath(here)
+        if real in seen:
+            continue
+        seen.add(real)
+        with os.scandir(here) as entries:
+            ordered = sorted(entries, key=lambda entry: entry.name)
+        yield from (entry for entry in ordered if not entry.is_dir())
+        waiting.extend(e.path for e in reversed(ordered) if e.is_dir() and not e.name.startswith("."))
+
+
+def delete_folder(path: str) -> None:
+    """Delete a folder with all that is in it; one that is gone already is well."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+@contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Hold an advisory lock on a folder, against other processes that take it too; it is made if it is not there."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,233 @@
+"""What is to be done: manifest rows against the report before and the pictures that are there.
+
+Rows are planned a shard of the report at a time, beside the same shard of the report before, so that neither that
+report nor what is unchanged is ever shuffled: an unchanged row costs one look at its photo's version.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import apache_beam as beam
+import pyarrow.parquet as pq
+
+from transforms import storage
+from transforms.earlier import earlier_of, load_table
+from transforms.encode import ENCODINGS
+from transforms.manifest import BATCH, photo_key, refuse_duplicates
+from transforms.maps import MapSettings, map_key
+from transforms.naming import id_of_output
+from transforms.render import OutputSettings, settings_sha256
+from transforms.schema import shard_count, shard_of
+from transforms.types import Carried, Gone, ManifestRow, SourceFacts
+
+IMAGES = "images"
+ENDINGS = tuple(f".{encoding.extension}" for encoding in ENCODINGS.values())
+COLUMNS = (
+    *("id", "uri", "category", "attributes", "status", "code", "source_version", "source_sha256"),
+    *("output_uri", "output_sha256", "output_bytes"),
+    *("map_key", "model", "weights_sha256", "precision", "settings_sha256"),
+)
+Listed = list[tuple[str, int]]
+"""Names below `images/`, and their sizes in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanConfig:
+    """How to tell what is to be done.
+
+    folder: the output folder. earlier: the shards of the report before. output, maps: the settings of this run.
+    redo: which rows that the report before knows are done again: `changed` (photo, settings or picture differ),
+    `failed`, `damaged` (those in the table of ids at `damaged`), or `all`. Rows it does not know are done always.
+    """
+
+    folder: str
+    earlier: tuple[str, ...] = ()
+    output: OutputSettings = field(default_factory=OutputSettings)
+    maps: MapSettings | None = None
+    redo: str = "changed"
+    damaged: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done in one shard."""
+
+    todo: list[ManifestRow]
+    carried: Carried
+    gone: list[Gone]
+
+
+def plan_shard(
+    shard: int, shards: int, rows: Iterable[ManifestRow], listed: Iterable[tuple[str, int]], config: PlanConfig
+) -> Plan:
+    """Plan the rows of one shard: what is done, what is carried over from the report before, and what is gone."""
+    records = _records(config.earlier, shard, shards)
+    present: dict[str, Listed] = defaultdict(list)
+    for name, size in listed:
+        present[id_of_output(name)].append((f"{IMAGES}/{name}", size))
+    rows = _without_duplicates(rows)
+    open_rows = [row for row in rows if row.failure is None and not _settled(row, records, config)]
+    facts = {} if config.maps is None else storage.source_facts({row.source for row in open_rows})
+    todo, positions, changes, claimed, gone = [], [], {}, set(), []
+    for row in rows:
+        first = row.id not in claimed and (row.failure is None or row.failure.code != "duplicate_id")
+        position, record = records.get(row.id, (-1, None)) if first else (-1, None)
+        files = present.get(row.id, []) if first else []
+        if first:
+            claimed.add(row.id)
+        settled = record is not None and row.failure is None and _settled(row, records, config)
+        if record is not None and (settled or _unchanged(row, record, files, facts.get(row.source), config)):
+            positions.append(position)
+            if (row.category, row.attributes) != (record["category"], dict(record["attributes"])):
+                changes[position] = (row.category, row.attributes)
+            gone += [Gone(row.id, name) for name, _ in files if name != record["output_uri"]]
+            continue
+        known = facts.get(row.source)
+        todo.append(
+            replace(
+                row,
+                group="" if row.failure is not None or known is None else known.content_key() or "",
+                earlier=None if record is None else earlier_of(record),
+                present=tuple(name for name, _ in files),
+            )
+        )
+    for id in (set(records) | set(present)) - claimed:
+        names: list[str | None] = [name for name, _ in present.get(id, [])]
+        if shard_of(id, shards) == shard:
+            gone += [Gone(id, name) for name in names or [None]]
+    return Plan(todo, Carried(tuple(positions), changes), gone)
+
+
+def _settled(row: ManifestRow, records: dict[str, tuple[int, dict[str, Any]]], config: PlanConfig) -> bool:
+    """Tell whether a row that the report before knows is none of those that are to be done again."""
+    if config.redo not in ("failed", "damaged") or row.id not in records:
+        return False
+    return records[row.id][1]["status"] != "failed" if config.redo == "failed" else row.id not in _ids(config.damaged)
+
+
+def _unchanged(
+    row: ManifestRow, record: dict[str, Any], files: Listed, facts: SourceFacts | None, config: PlanConfig
+) -> bool:
+    """Tell whether a row's photo, settings and picture are what the report before says."""
+    if config.redo != "changed" or config.maps is None or row.failure is not None or record["status"] == "failed":
+        return False
+    if facts is None or facts.version != record["source_version"] or row.uri != record["uri"]:
+        return False
+    settings = config.output
+    _, rule = settings.policy.rule_for(row.category, row.attributes)
+    return (
+        record["settings_sha256"] == settings_sha256(rule, settings.background, settings.format)
+        and record["map_key"] == map_key(record["source_sha256"], config.maps)
+        and (record["output_uri"], record["output_bytes"]) in files
+    )
+
+
+def _records(earlier: Sequence[str], shard: int, shards: int) -> dict[str, tuple[int, dict[str, Any]]]:
+    """Index what the report before says of a shard's ids: position in load_table, and the record."""
+    if not earlier:
+        return {}
+    table = load_table(earlier, shard, shards).select(COLUMNS)
+    found: dict[str, tuple[int, dict[str, Any]]] = {}
+    columns = [table.column(name).to_pylist() for name in COLUMNS]
+    for position, values in enumerate(zip(*columns, strict=True)):
+        record = dict(zip(COLUMNS, values, strict=True))
+        if record["code"] != "duplicate_id" and record["id"] and shard_of(record["id"], shards) == shard:
+            found.setdefault(record["id"], (position, record))
+    return found
+
+
+def _without_duplicates(rows: Iterable[ManifestRow]) -> list[ManifestRow]:
+    """Fail all but one of the usable rows of each id. Unusable rows come last, as an id is first a usable row's."""
+    by_id: dict[str, list[ManifestRow]] = defaultdict(list)
+    failed = []
+    for row in rows:
+        if row.failure is None:
+            by_id[row.id].append(row)
+        else:
+            failed.append(row)
+    usable = [row for same in by_id.values() for row in (same if len(same) == 1 else refuse_duplicates(same))]
+    return usable + sorted(failed, key=photo_key)
+
+
+@lru_cache(maxsize=1)
+def _ids(table: str | None) -> frozenset[str]:
+    if table is None:
+        return frozenset()
+    return frozenset(pq.read_table(io.BytesIO(storage.read(table).data), columns=["id"])["id"].to_pylist())
+
+
+def list_ranges(config: PlanConfig) -> list[tuple[str, str]]:
+    """Cut the names below `images/` into ranges that workers can list side by side.
+
+    Each shard of a report is a fair sample of its ids, so the names in one show where the others lie.
+    """
+    if storage.scheme(config.folder) == "file" or len(config.earlier) < 2:
+        return [("", "")]
+    names = pq.read_table(io.BytesIO(storage.read(config.earlier[0]).data), columns=["output_uri"])["output_uri"]
+    ordered = sorted(name.removeprefix(f"{IMAGES}/") for name in names.drop_null().to_pylist())
+    parts = min(len(ordered), len(config.earlier))
+    cuts = sorted({ordered[len(ordered) * part // parts] for part in range(1, parts)})
+    return list(zip(["", *cuts], [*cuts, ""], strict=True))
+
+
+def _by_shard(batches: Iterable[tuple[str, Any]], shards: int) -> Iterator[tuple[int, list[Any]]]:
+    parts: dict[int, list[Any]] = defaultdict(list)
+    for count, (id, item) in enumerate(batches, start=1):
+        parts[shard_of(id, shards)].append(item)
+        if count % (BATCH * 10) == 0:
+            yield from parts.items()
+            parts.clear()
+    yield from parts.items()
+
+
+def _rows_by_shard(rows: list[ManifestRow], count: int) -> Iterator[tuple[int, list[ManifestRow]]]:
+    return _by_shard(((row.id, row) for row in rows), shard_count(count))
+
+
+def _images_by_shard(span: tuple[str, str], count: int, folder: str) -> Iterator[tuple[int, Listed]]:
+    listed = storage.list_sizes(f"{folder}/{IMAGES}", *span)
+    named = ((id_of_output(name), (name, size)) for name, size in listed if name.endswith(ENDINGS))
+    return _by_shard(named, shard_count(count))
+
+
+class PlanRows(beam.PTransform):
+    """Plan what is to be done. count: a PCollection of one int, the number of rows."""
+
+    def __init__(self, config: PlanConfig, count: beam.PCollection) -> None:
+        super().__init__()
+        self.config = config
+        self.count = count
+
+    def expand(self, batches: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
+        """Map a PCollection of lists of ManifestRow to three.
+
+        todo: ManifestRow. carried: (shard, Carried). gone: Gone.
+        """
+        config, count = self.config, beam.pvalue.AsSingleton(self.count)
+        rows = batches | "KeyByShard" >> beam.FlatMap(_rows_by_shard, count).with_output_types(tuple[int, list])
+        images = (
+            batches.pipeline
+            | "Ranges" >> beam.Create(list_ranges(config))
+            | "ListImages" >> beam.FlatMap(_images_by_shard, count, config.folder).with_output_types(tuple[int, list])
+        )
+
+        def plan(keyed: tuple[int, dict[str, Iterable[list[Any]]]], count: int) -> Iterator[Any]:
+            shard, parts = keyed
+            rows, listed = ([item for part in parts[name] for item in part] for name in ("rows", "images"))
+            found = plan_shard(shard, shard_count(count), rows, listed, config)
+            yield from found.todo
+            if found.carried.positions:
+                yield beam.pvalue.TaggedOutput("carried", (shard, found.carried))
+            yield from (beam.pvalue.TaggedOutput("gone", gone) for gone in found.gone)
+
+        return (
+            {"rows": rows, "images": images}
+            | "JoinByShard" >> beam.CoGroupByKey()
+            | "PlanShard" >> beam.FlatMap(plan, count).with_outputs("carried", "gone", main="todo")
+        )

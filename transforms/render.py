@@ -1,0 +1,93 @@
+"""Photo, map and rule to the finished picture: a pure function, in a full run and in a migration alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+
+from transforms.composite import WHITE, Background, combine_alpha, composite
+from transforms.effort import Effort
+from transforms.encode import ENCODINGS, encode, output_format
+from transforms.mask import make_mask
+from transforms.policy import Policy, Rule
+from transforms.statistics import describe
+from transforms.types import Cutout, Failure, Photo, PhotoError, SaliencyMap
+
+OUTPUT_VERSION = 1
+"""Raised when the same photo, map and settings come to give other bytes or other statistics."""
+
+NO_MEMORY = "no memory for this photo; run fewer workers or lower --max_pixels"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """How a cutout is made of a photo and its map."""
+
+    policy: Policy = field(default_factory=Policy)
+    background: Background = WHITE
+    format: str = "same"
+
+
+@lru_cache(maxsize=1024)
+def settings_sha256(rule: Rule, background: Background, format: str) -> str:
+    """Digest everything besides photo and map that decides a row's picture and statistics."""
+    parts = {"rule": rule.canonical(), "background": background, "format": format, "version": OUTPUT_VERSION}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class StepError(Exception):
+    """A PhotoError that knows at which step it happened."""
+
+    def __init__(self, step: str, error: PhotoError) -> None:
+        super().__init__(step, error)
+        self.failure = Failure(step, error.code, error.message)
+
+
+def step(effort: Effort, name: str, do: Callable[..., T], *args: object) -> T:
+    """Time one step, and name it in the failure if it fails.
+
+    Raises:
+        StepError: it failed.
+    """
+    with effort.measure(name):
+        try:
+            return do(*args)
+        except PhotoError as error:
+            raise StepError(name, error) from error
+        except MemoryError as error:
+            raise StepError(name, PhotoError("out_of_memory", NO_MEMORY)) from error
+
+
+def render(
+    data: bytes, photo: Photo, saliency: SaliencyMap, rule: Rule, settings: OutputSettings, effort: Effort
+) -> Cutout:
+    """Make the cutout: clean the map, upsample, threshold, composite, encode.
+
+    A pure function of all but the last argument. data: the photo's file, for what the rule leaves as it was.
+    """
+    mask = make_mask(rule, saliency.pixels, photo.size, effort)
+    alpha = step(effort, "composite", combine_alpha, mask.alpha, photo)
+    statistics = step(effort, "statistics", describe, saliency.pixels, mask.cleaned, alpha, mask.threshold, photo)
+    name = output_format(settings.format, photo.format, transparent=settings.background is None)
+    kept = any(flag in statistics.flags and choice == "keep" for flag, choice in _choices(rule))
+    if kept:
+        statistics = replace(statistics, flags=(*statistics.flags, "kept_original"))
+    if kept and name == photo.format:
+        encoded = data
+    else:
+        if kept:
+            alpha = np.full_like(alpha, 255) if photo.alpha is None else photo.alpha
+        picture = step(effort, "composite", composite, photo.rgb, alpha, settings.background)
+        encoded = step(effort, "encode", encode, picture, name)
+    return Cutout(encoded, name, ENCODINGS[name].content_type, mask.threshold, statistics)
+
+
+def _choices(rule: Rule) -> tuple[tuple[str, str], ...]:
+    return ("no_subject", rule.on_no_subject), ("already_white", rule.on_already_white)

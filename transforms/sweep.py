@@ -1,0 +1,26 @@
+"""Clean up behind a run that was killed: files it had not finished, and the report it had not completed."""
+
+from __future__ import annotations
+
+from transforms import storage
+
+
+def sweep(folder: str) -> None:
+    """Remove from an output folder what a dead run left half-done. Pictures and maps that are whole stay.
+
+    Raises:
+        FatalError, PhotoError, OSError: something cannot be listed or removed.
+    """
+    if storage.scheme(folder) == "file":  # an object that was not finished was never there
+        for part in ("images", "maps", "report"):
+            for name, _ in list(storage.list_sizes(f"{folder}/{part}")):
+                if name.endswith(storage.TEMPORARY):
+                    storage.delete(f"{folder}/{part}/{name}")
+    runs: dict[str, list[str]] = {}
+    for name, _ in storage.list_sizes(f"{folder}/report"):
+        run, slash, file = name.partition("/")
+        if slash and run.startswith("run="):
+            runs.setdefault(run, []).append(file)
+    for run, files in runs.items():
+        if not {"_SUCCESS", "run.json"} & set(files):
+            storage.delete_folder(f"{folder}/report/{run}")
