@@ -30,6 +30,10 @@ def main(arguments: Sequence[str]) -> int:
             from pipeline.compare import check_compare, compare
 
             return compare(check_compare(flags, others), flags.policy)
+        if flags.command == "verify":
+            from pipeline.verify import verify
+
+            return verify(flags, others)
         from pipeline.execute import run
         from pipeline.options import check_migrate, check_run
 

@@ -37,8 +37,10 @@ def run(request: RunRequest) -> int:
     return int(report["exit_code"])
 
 
-def execute(request: RunRequest) -> dict[str, Any]:
+def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Run or migrate to the end, alone in the output folder; give the run.json of the committed run.
+
+    then: what else is to be done while nobody else may write there.
 
     Raises:
         RequestError: another run is writing there, or see run_graph. RunError: see run_graph.
@@ -62,6 +64,7 @@ def execute(request: RunRequest) -> dict[str, Any]:
                 request.verbose,
                 lambda root: build_run(root, request.manifests, plan, request.config, info),
             )
+        then()
         return read_run(info.folder, info.run_id)
     except (RunError, PhotoError, StoppedError) as error:
         code = error.exit_code if isinstance(error, StoppedError) else 1

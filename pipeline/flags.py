@@ -186,6 +186,18 @@ def make_parser() -> Parser:
     )
     compare_parser.add_argument("--output", required=True, metavar="DIR", help="where the table and the sheet go")
     add_runner(compare_parser)
+    verify_parser = commands.add_parser(
+        "verify",
+        help="compare the pictures and maps that are there with the newest report",
+        description="Read every picture and map that the newest report names, and say what is missing, altered, "
+        "orphaned or unreadable. The exit code is 1 if anything is.",
+        allow_abbrev=False,
+    )
+    verify_parser.add_argument("--output", required=True, metavar="DIR", help="the output folder to verify")
+    verify_parser.add_argument(
+        "--repair", action="store_true", help="do just those rows again, with the settings of the report, and verify"
+    )
+    add_runner(verify_parser)
     demo_parser = commands.add_parser(
         "demo",
         help="make a small sample catalog and run it (what no command at all does)",

@@ -12,6 +12,7 @@ from transforms.plan import PlanConfig, PlanRows
 from transforms.policy import Policy
 from transforms.process import ProcessPhotos
 from transforms.report import WriteReport
+from transforms.verify import Verify
 
 
 def build_run(
@@ -26,6 +27,11 @@ def build_run(
     todo, carried, gone = rows | "PlanRows" >> PlanRows(plan, count)
     outcomes = todo | "ProcessPhotos" >> ProcessPhotos(config)
     outcomes | "WriteReport" >> WriteReport(info, plan.earlier, count, carried, gone)
+
+
+def build_verify(root: beam.Pipeline, folder: str, shards: list[str], verdict: str) -> None:
+    """Compare what is in an output folder with what its report says, and write the verdict to a file."""
+    root | "Verify" >> Verify(folder, shards, verdict)
 
 
 def build_compare(

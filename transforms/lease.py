@@ -69,10 +69,7 @@ class Lease:
                     self.taken_over = True
                     continue
             if held is not None and (_renewed_lately(held) or seen not in (None, held)):
-                raise LeaseError(
-                    f"{self.folder}: run {held.get('run_id')} is writing there (process {held.get('process')} on "
-                    f"{held.get('host')}); wait for it, or stop it"
-                )
+                raise LeaseError(_in_use(self.folder, held))
             if seen is None:
                 deadline = time.monotonic() + 2 * RENEWAL_S
             seen = held
@@ -108,6 +105,22 @@ class Lease:
             "nonce": secrets.token_hex(4),
         }
         return (json.dumps(lease, indent=2) + "\n").encode()
+
+
+def check_free(folder: str) -> None:
+    """Make sure that no live run is writing into an output folder.
+
+    Raises:
+        LeaseError: one is. PhotoError: the lease cannot be read.
+    """
+    held = _read(folder)
+    if held is not None and _renewed_lately(held) and not _is_dead(held):
+        raise LeaseError(_in_use(folder, held))
+
+
+def _in_use(folder: str, held: dict[str, Any]) -> str:
+    holder = f"process {held.get('process')} on {held.get('host')}"
+    return f"{folder}: run {held.get('run_id')} is writing there ({holder}); wait for it, or stop it"
 
 
 def _read(folder: str) -> dict[str, Any] | None:

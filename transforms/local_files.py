@@ -143,8 +143,8 @@ def delete(path: str) -> None:
         raise write_error(path, error) from error
 
 
-def walk(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Give every file below a folder in the order of names, hidden ones too, hidden folders not.
+def walk(folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Give every file below a folder in the order of names, hidden ones too, hidden folders not, and its relative name.
 
     Symbolic links are followed, but not in circles.
 
@@ -152,17 +152,29 @@ def walk(folder: str) -> Iterator[os.DirEntry[str]]:
         OSError: a folder cannot be listed; nothing is passed over in silence.
     """
     seen = set()
-    waiting = [folder]
+    waiting = [("", folder)]
     while waiting:
-        here = waiting.pop()
+        prefix, here = waiting.pop()
         real = os.path.realpath(here)
         if real in seen:
             continue
         seen.add(real)
+        folders = []
         with os.scandir(here) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)
-        yield from (entry for entry in ordered if not entry.is_dir())
-        waiting.extend(e.path for e in reversed(ordered) if e.is_dir() and not e.name.startswith("."))
+        for entry in ordered:
+            if not _is_folder(entry):
+                yield prefix + entry.name, entry
+            elif not entry.name.startswith("."):
+                folders.append((f"{prefix}{entry.name}/", entry.path))
+        waiting += reversed(folders)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def delete_folder(path: str) -> None:

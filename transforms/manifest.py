@@ -8,6 +8,7 @@ import io
 import json
 import os
 import posixpath
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,6 +29,7 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tif
 OWN_COLUMNS = ("id", "uri", "category")
 LONGEST_RECORD = 200  # lines of a CSV record with line breaks in it
 BATCH = 1000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class ManifestError(Exception):
@@ -243,20 +245,20 @@ _READERS = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
 
 def _row(record: dict[str, Any] | str, file: ManifestFile, line: int) -> ManifestRow:
     """Make a row of a record, or of the reason why there is none."""
-    where = f"{posixpath.basename(file.uri)} line {line}"
     if isinstance(record, str):
+        where = f"{posixpath.basename(file.uri)} line {line}"
         failure = Failure("manifest", "bad_row", _clean(f"{where}: {record}"))
         return ManifestRow("", "", "", manifest=_clean(file.uri), line=line, failure=failure)
     fields = {str(name): _as_text(value) for name, value in record.items() if name and value not in (None, "")}
     uri = fields.get("uri", "").strip()
     id = fields.get("id", "").strip() or _id_from_uri(uri)
     source = storage.join(file.base, uri) if uri else ""
-    problem = None
+    problem, here = None, _clean(file.uri)
     if not uri:
         problem = "no uri"
     elif not all(_is_text(text) for item in fields.items() for text in item):
         problem = "not UTF-8"
-    elif any(ord(c) < 32 or ord(c) == 127 for c in uri + storage.local_path(source)):
+    elif _CONTROL.search(uri) or _CONTROL.search(storage.local_path(source)):
         problem = "a control character in the uri"
     row = ManifestRow(
         id=_clean(id),
@@ -264,10 +266,11 @@ def _row(record: dict[str, Any] | str, file: ManifestFile, line: int) -> Manifes
         source=_clean(source),
         category=_clean(fields["category"]) if "category" in fields else None,
         attributes={_clean(name): _clean(fields[name]) for name in sorted(fields) if name not in OWN_COLUMNS},
-        manifest=_clean(file.uri),
+        manifest=here,
         line=line,
     )
     if problem:
+        where = f"{posixpath.basename(file.uri)} line {line}"
         return replace(row, failure=Failure("manifest", "bad_row", _clean(f"{where}: {problem}")))
     try:
         output_name(id, "")
@@ -278,12 +281,12 @@ def _row(record: dict[str, Any] | str, file: ManifestFile, line: int) -> Manifes
 
 def _is_text(value: str) -> bool:
     """Tell whether a string can be written as UTF-8: bytes that were none stand in it as surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _clean(value: str) -> str:
     """Make a string that a report can hold."""
-    return value.encode("utf-8", "backslashreplace").decode()
+    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
 
 
 def _as_text(value: Any) -> str:

@@ -26,7 +26,9 @@ def output_name(id: str, extension: str) -> str:
     """
     if not id:
         raise PhotoError("bad_id", "the id is empty")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in id):
+    if not (id.isascii() and id.isprintable()) and any(
+        unicodedata.category(character) in ("Cc", "Cs") for character in id
+    ):
         raise PhotoError("bad_id", f"the id {id!r} holds a control character or is not Unicode text")
     segments = id.split("/")
     if not segments[0]:
@@ -36,14 +38,17 @@ def output_name(id: str, extension: str) -> str:
     escaped = [_ESCAPED.sub(_percent, segment) for segment in segments]
     folders = [_FOLDER_ENDING.sub("%2E", segment) for segment in escaped[:-1]]
     name = "/".join([*folders, escaped[-1]])
-    if len(name.encode()) > _LONGEST_NAME or any(len(part.encode()) > _LONGEST_SEGMENT for part in escaped):
+    if len(name) > _LONGEST_SEGMENT // 4 and (  # of which no character takes more than four bytes
+        len(name.encode()) > _LONGEST_NAME or any(len(part.encode()) > _LONGEST_SEGMENT for part in escaped)
+    ):
         raise PhotoError("bad_id", f"the id {id[:40]!r}… is too long for a file name")
     return f"images/{name}.{extension}"
 
 
 def id_of_output(name: str) -> str:
     """Give the id that a name below `images/` belongs to: the inverse of output_name."""
-    return unquote(name.rpartition(".")[0])
+    stem = name.rpartition(".")[0]
+    return unquote(stem) if "%" in stem else stem
 
 
 def _percent(match: re.Match[str]) -> str:

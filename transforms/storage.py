@@ -11,7 +11,7 @@ import io
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import IO
 from urllib.parse import unquote
 
@@ -160,7 +160,7 @@ def list_files(folder: str) -> Iterator[str]:
         OSError, PhotoError: a folder in it cannot be listed; nothing is passed over in silence.
     """
     if scheme(folder) != "gs":
-        yield from (e.path for e in local_files.walk(local_path(folder)) if not e.name.startswith("."))
+        yield from (e.path for _, e in local_files.walk(local_path(folder)) if not e.name.startswith("."))
         return
     bucket, prefix = objects.split(_as_folder(folder))
     for blob in objects.list_blobs(bucket, prefix):
@@ -185,13 +185,10 @@ def list_sizes(folder: str, start: str = "", end: str = "") -> Iterator[tuple[st
     path = local_path(folder)
     if not os.path.isdir(path):
         return
-    for entry in local_files.walk(path):
-        name = os.path.relpath(entry.path, path) if os.path.dirname(entry.path) != path else entry.name
+    for name, entry in local_files.walk(path):
         if name >= start and (not end or name < end):
-            try:
+            with suppress(OSError):  # gone since, or a link to nowhere
                 yield name, entry.stat().st_size
-            except FileNotFoundError:  # gone since, or a link to nowhere
-                continue
 
 
 def _as_folder(uri: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,6 +131,11 @@ class ManifestRow:
     group: str = ""
     earlier: Earlier | None = None
     present: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[type[ManifestRow], tuple[Any, ...]]:
+        """Pickle by the values alone: every row passes between stages, and a dataclass with slots is slow at it."""
+        values = (self.id, self.uri, self.source, self.category, self.attributes, self.manifest, self.line)
+        return ManifestRow, (*values, self.failure, self.group, self.earlier, self.present)
 
 
 @dataclass(frozen=True, slots=True)
