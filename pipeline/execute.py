@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import re
 import shlex
@@ -97,6 +98,8 @@ def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pi
     # Beam 2.77 flushes the buffers between its worker threads by a timer once a second, without a lock against the
     # thread that is writing an element: longer bundles are torn. Below 0, buffers are flushed by their size alone.
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = -1
+    gc.freeze()  # what is imported stays; and rows by the hundred thousand are no reason to look through them all
+    gc.set_threshold(100_000, 50, 100)
     try:
         with quiet(verbose), quoted_interpreter():
             root.run().wait_until_finish()

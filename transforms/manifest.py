@@ -29,6 +29,9 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tif
 OWN_COLUMNS = ("id", "uri", "category")
 LONGEST_RECORD = 200  # lines of a CSV record with line breaks in it
 BATCH = 1000
+RowValues = tuple[Any, ...]
+"""What ManifestRow.values gives."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -329,10 +332,10 @@ def photo_key(row: ManifestRow) -> str:
     return row.source if row.failure is None else f"\0{row.manifest}\0{row.line}\0{row.id}\0{row.uri}"
 
 
-def in_batches(rows: Iterable[ManifestRow]) -> Iterator[list[ManifestRow]]:
-    """Give rows a thousand at a time: a runner's overhead for each element is that of several rows."""
-    rows = iter(rows)
-    while batch := list(islice(rows, BATCH)):
+def in_batches(rows: Iterable[ManifestRow]) -> Iterator[list[RowValues]]:
+    """Give the values of rows a thousand at a time: a runner's overhead for each element is that of several rows."""
+    values = (row.values() for row in rows)
+    while batch := list(islice(values, BATCH)):
         yield batch
 
 
@@ -366,7 +369,7 @@ class ReadManifests(beam.PTransform):
         self.output = output
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Give a PCollection of lists of ManifestRow."""
+        """Give a PCollection of lists of RowValues."""
         output = self.output
         return (
             root
