@@ -90,17 +90,19 @@ def compare_row(row: MappedRow, maps_folder: str, first: Policy, second: Policy)
         names.append(name)
         masks.append(made.alpha >= 128)
         thresholds.append(made.threshold)
-    union = int(np.count_nonzero(masks[0] | masks[1]))
+    cells = masks[0].size
+    in_first, in_second, in_both = (int(np.count_nonzero(m)) for m in (*masks, masks[0] & masks[1]))
+    union = in_first + in_second - in_both
     return Comparison(
         **known,
         rule_a=names[0],
         rule_b=names[1],
         threshold_a=thresholds[0],
         threshold_b=thresholds[1],
-        foreground_a=float(masks[0].mean()),
-        foreground_b=float(masks[1].mean()),
-        iou=int(np.count_nonzero(masks[0] & masks[1])) / union if union else 1.0,
-        flipped=float((masks[0] != masks[1]).mean()),
+        foreground_a=in_first / cells,
+        foreground_b=in_second / cells,
+        iou=in_both / union if union else 1.0,
+        flipped=(union - in_both) / cells,
     )
 
 
