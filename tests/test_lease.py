@@ -1,0 +1,179 @@
+"""Two runs never write into one output: the second refuses, and a dead one's lease is taken over."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, draw_product, run
+from gs import emulator
+
+from transforms import lease as leases
+from transforms import storage
+from transforms.lease import Lease, LeaseError, check_free, lease_uri, owner
+from transforms.sweep import sweep
+
+
+def hold(folder: str, run_id: str = "first") -> Lease:
+    lease = Lease(folder, run_id, "test")
+    lease.acquire()
+    return lease
+
+
+def test_a_lease_is_held_and_given_back(tmp_path: Path) -> None:
+    first = hold(str(tmp_path))
+    assert owner(str(tmp_path)) == "first"
+    with pytest.raises(LeaseError, match=r"run first is writing there \(process \d+ on .*\); wait for it, or stop it"):
+        hold(str(tmp_path), "second")
+    with pytest.raises(LeaseError, match="run first"):
+        check_free(str(tmp_path))
+    first.release()
+    assert list((tmp_path / "report").iterdir()) == []
+    check_free(str(tmp_path))
+    second = hold(str(tmp_path), "second")
+    assert not second.taken_over
+    second.release()
+
+
+def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
+    got: list[Lease] = []
+    refused: list[LeaseError] = []
+
+    def ask(n: int) -> None:
+        try:
+            got.append(hold(str(tmp_path), f"run{n}"))
+        except LeaseError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(got), len(refused)) == (1, 7)
+    got[0].release()
+
+
+def change(folder: str, **fields: object) -> None:
+    held = json.loads(storage.read(lease_uri(folder)).data)
+    storage.write(lease_uri(folder), json.dumps({**held, **fields}).encode())
+
+
+@pytest.mark.parametrize("fields", [{"process_start": "before the last boot"}, {"process": 2**22 + 1}])
+def test_a_dead_process_of_this_machine_loses_it_at_once(tmp_path: Path, fields: dict[str, object]) -> None:
+    first = hold(str(tmp_path))
+    change(str(tmp_path), **fields)
+    check_free(str(tmp_path))
+    second = hold(str(tmp_path), "second")
+    assert second.taken_over
+    first.release()
+    assert owner(str(tmp_path)) == "second"  # who lost it does not give it back
+    second.release()
+
+
+@pytest.mark.parametrize("jump", [-7200, 7200])
+def test_a_clock_that_jumps_does_not_take_a_live_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    monkeypatch.setattr(leases, "RENEWAL_S", 0.5)
+    monkeypatch.setattr("transforms.lease.platform.node", lambda: "elsewhere")
+    first = hold(str(tmp_path))
+    monkeypatch.setattr("transforms.lease.platform.node", lambda: "here")
+    real = time.time
+    monkeypatch.setattr("transforms.lease.time.time", lambda: real() + jump)
+    change(str(tmp_path), renewed=real())
+    with pytest.raises(LeaseError, match="run first"):
+        hold(str(tmp_path), "second")
+    first.release()
+
+
+def test_a_lease_that_is_not_renewed_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = hold(str(tmp_path))
+    monkeypatch.setattr(leases, "RENEWAL_S", 0.5)
+    change(str(tmp_path), host="elsewhere", renewed=0)
+    second = hold(str(tmp_path), "second")
+    assert second.taken_over
+    second.release()
+    first.release()
+
+
+def test_in_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    with emulator(monkeypatch, "shop"):
+        first = hold("gs://shop/out")
+        assert owner("gs://shop/out") == "first"
+        first.release()
+        assert owner("gs://shop/out") is None
+
+
+def test_the_second_run_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str], u2netp: object) -> None:
+    (tmp_path / "photos").mkdir()
+    draw_product(1, (100, 100)).save(tmp_path / "photos/a.png")
+    first = hold(str(tmp_path / "out"))
+    arguments = ("run", "--manifest", tmp_path / "photos", "--output", tmp_path / "out", "--model", "u2netp")
+    assert run(*arguments) == 2
+    assert "run first is writing there" in capsys.readouterr().err
+    assert not (tmp_path / "out/images").exists()
+    first.release()
+    assert run(*arguments) == 0
+
+
+def test_what_a_dead_run_left_is_swept(tmp_path: Path) -> None:
+    names = (
+        f"images/a/.x{storage.TEMPORARY}",
+        f"maps/ab/.y{storage.TEMPORARY}",
+        "report/run=dead/part-00000-of-00001.parquet",
+        "report/run=stopped/run.json",
+        "report/run=done/_SUCCESS",
+        "images/a/b.jpg",
+    )
+    for name in names:
+        storage.write(str(tmp_path / name), b"-")
+    sweep(str(tmp_path))
+    left = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    assert left == ["images/a/b.jpg", "report/run=done/_SUCCESS", "report/run=stopped/run.json"]
+    assert not (tmp_path / "report/run=dead").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_lets_what_is_in_flight_finish(tmp_path: Path, number: int, code: int, u2netp: object) -> None:
+    (tmp_path / "photos").mkdir()
+    for n in range(60):
+        draw_product(n, (120, 120)).save(tmp_path / f"photos/p{n}.png")
+    output = tmp_path / "out"
+    arguments = ["run", "--manifest", str(tmp_path / "photos"), "--output", str(output), "--model", "u2netp"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    for _ in range(600):
+        if list(output.glob("images/*.png")):
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "stopping when what is in flight is done" in said
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
+    done = {path.stem for path in (output / "images").iterdir()}
+    assert 0 < len(done) < 60
+    assert len(list(output.glob("maps/*/*.png"))) == len(done)  # nothing was left between its map and its picture
+    assert not list(output.rglob(f"*{storage.TEMPORARY}"))
+    (report,) = output.glob("report/*")  # no lease
+    assert json.loads((report / "run.json").read_text())["reason"] == "stopped by a signal"
+    assert [path.name for path in report.iterdir()] == ["run.json"]
+    assert run(*arguments) == 0
+    latest = json.loads((output / "report/latest.json").read_text())["report"]
+    work = json.loads((output / latest / "run.json").read_text())["work"]
+    assert work["photos_predicted"] == work["images_written"] == 60 - len(done)
