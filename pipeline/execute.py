@@ -21,6 +21,7 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from pipeline.flags import RequestError, RunError
 from pipeline.graph import build_run
 from pipeline.options import RunRequest, find_report, make_folder
+from pipeline.runners import is_in_process
 from pipeline.signals import StoppedError, stopping_gently
 from pipeline.summary import summarise
 from transforms.commit import discard_shards, read_run, record_stop
@@ -59,7 +60,7 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
             sweep(info.folder)
         # Only now, as the run before may have completed while we waited for it.
         plan = replace(request.plan, earlier=find_report(request.start_from, needed=False))
-        with stopping_gently():
+        with stopping_gently(is_in_process(request.runner, request.beam_arguments)):
             run_graph(
                 request.beam_arguments,
                 request.verbose,

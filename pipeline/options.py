@@ -44,6 +44,7 @@ class RunRequest:
     config: ProcessConfig
     info: RunInfo
     start_from: str
+    runner: str
     beam_arguments: list[str]
     verbose: bool
 
@@ -157,7 +158,7 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
     info = RunInfo(run_id, output, now, settings, versions(), flags.max_failure_fraction, leased=True)
     plan = PlanConfig(output, output=pictures)
-    return RunRequest(manifests, plan, config, info, output, beam_arguments, flags.verbose)
+    return RunRequest(manifests, plan, config, info, output, flags.runner, beam_arguments, flags.verbose)
 
 
 def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapSettings, EngineConfig]:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from transforms.stopping import STOP
@@ -23,9 +23,22 @@ class StoppedError(Exception):
         self.exit_code = exit_code
 
 
+def _descendants(process: int) -> list[int]:
+    """List the processes that a process has started, and those that they have."""
+    found = []
+    with suppress(OSError):
+        for task in os.listdir(f"/proc/{process}/task"):
+            with open(f"/proc/{process}/task/{task}/children", encoding="ascii") as stream:
+                for child in map(int, stream.read().split()):
+                    found += [*_descendants(child), child]
+    return found
+
+
 @contextmanager
-def stopping_gently() -> Iterator[None]:
+def stopping_gently(in_process: bool) -> Iterator[None]:
     """Let a signal stop the run in the block at the next photo; from another thread than the main one, do nothing.
+
+    in_process: whether the workers are threads of this process. Others do not hear of it: then it stops at once.
 
     Raises:
         StoppedError: a signal came, whatever the block then raised.
@@ -33,11 +46,19 @@ def stopping_gently() -> Iterator[None]:
     came: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if came:
+        if came or not in_process:
+            print("whitesweep: stopped; the same command goes on from there", file=sys.__stderr__, flush=True)
+            for process in _descendants(os.getpid()):  # Beam's worker processes would wait for us for ever
+                with suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
             os._exit(SIGNALS[signal.Signals(number)])
         came.append(number)
         STOP.set()
-        print("whitesweep: stopping when what is in flight is done; again to stop at once", file=sys.stderr, flush=True)
+        print(
+            "whitesweep: stopping when what is in flight is done; again to stop at once",
+            file=sys.__stderr__,
+            flush=True,
+        )
 
     try:
         before = {number: signal.signal(number, ask) for number in SIGNALS}

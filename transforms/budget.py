@@ -27,6 +27,7 @@ class EarlyStop:
         self.fraction = max(CLEAR_MAJORITY, max_failure_fraction)
         self.rows = 0
         self.codes: Counter[str] = Counter()
+        self.last: ReportRow | None = None
 
     def row(self, row: ReportRow, earlier: Earlier | None) -> None:
         """Count one finished row.
@@ -39,10 +40,11 @@ class EarlyStop:
         self.rows += 1
         if row.code is not None:
             self.codes[row.code] += 1
+            self.last = row
         failed = self.codes.total()
-        if self.rows == FIRST_ROWS and failed > self.fraction * FIRST_ROWS:
+        if self.last is not None and self.rows == FIRST_ROWS and failed > self.fraction * FIRST_ROWS:
             code, count = self.codes.most_common(1)[0]
             raise FatalError(
-                f"{failed} of the first {FIRST_ROWS} rows failed, {count} of them {code}, the last {row.uri}: "
-                f"{row.message}; to go on regardless, give --max_failure_fraction 1"
+                f"{failed} of the first {FIRST_ROWS} rows failed, {count} of them {code}, the last {self.last.uri}: "
+                f"{self.last.message}; to go on regardless, give --max_failure_fraction 1"
             )

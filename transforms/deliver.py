@@ -160,16 +160,21 @@ def _failed(row: ManifestRow, report: ReportRow, failure: Failure, config: Proce
     (A night on which the photos cannot be read must not take the shop's pictures down.) The row then names it.
     """
     kept = row.earlier.output if row.earlier is not None else None
-    if kept is not None and kept.name in row.present:
-        with suppress(PhotoError):
-            data = storage.read(f"{config.folder}/{kept.name}").data
-            if hashlib.sha256(data).hexdigest() == kept.sha256:
-                report = replace(report, output_uri=kept.name, output_sha256=kept.sha256, output_bytes=kept.bytes)
     for present in row.present:
-        if present != report.output_uri:  # what a killed run left of it
+        if kept is not None and present == kept.name and not _is_other(f"{config.folder}/{present}", kept.sha256):
+            report = replace(report, output_uri=kept.name, output_sha256=kept.sha256, output_bytes=kept.bytes)
+        else:  # what a killed run left of it
             with suppress(PhotoError):
                 storage.delete(f"{config.folder}/{present}")
     return _fail(report, failure)
+
+
+def _is_other(uri: str, sha256: str) -> bool:
+    """Tell whether a file certainly has other bytes. What cannot be read just now is not given up for that."""
+    try:
+        return hashlib.sha256(storage.read(uri).data).hexdigest() != sha256
+    except PhotoError:
+        return False
 
 
 def _fail(report: ReportRow, failure: Failure) -> ReportRow:
