@@ -24,7 +24,8 @@ from pipeline.options import RunRequest, find_report, make_folder
 from pipeline.runners import is_in_process
 from pipeline.signals import StoppedError, stopping_gently
 from pipeline.summary import summarise
-from transforms.commit import discard_shards, read_run, record_stop
+from transforms.commit import RunInfo, discard_shards, read_run, record_stop
+from transforms.earlier import BrokenReportError, NoReportError, latest_run
 from transforms.lease import Lease, LeaseError
 from transforms.sweep import sweep
 from transforms.types import FatalError, PhotoError
@@ -71,14 +72,25 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
     except (RunError, PhotoError, StoppedError) as error:
         code = error.exit_code if isinstance(error, StoppedError) else 1
         reason = "stopped by a signal" if isinstance(error, StoppedError) else str(error)
-        with suppress(PhotoError, FatalError):  # the disk may be full
-            discard_shards(info)
-            record_stop(info, reason, code)
+        if not _may_be_committed(info):
+            with suppress(PhotoError, FatalError):  # the disk may be full
+                discard_shards(info)
+                record_stop(info, reason, code)
         if isinstance(error, PhotoError):
             raise RunError(f"it ended without a report ({error.message})") from error
         raise
     finally:
         lease.release()
+
+
+def _may_be_committed(info: RunInfo) -> bool:
+    """Tell whether a run may have completed, and only what came after went wrong."""
+    try:
+        return latest_run(info.folder)["run_id"] == info.run_id
+    except BrokenReportError:  # latest.json cannot be read just now
+        return True
+    except NoReportError:
+        return False
 
 
 def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pipeline], None]) -> None:

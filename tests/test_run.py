@@ -329,3 +329,19 @@ def test_a_long_bundle_is_not_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     rows = report_rows(output)
     assert len(rows) == 20_000
     assert {row["code"] for row in rows} == {"not_found"}
+
+
+def test_a_committed_report_is_not_discarded_for_what_comes_after(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise PhotoError("read_failed", "run.json: input/output error")
+
+    output = tmp_path / "out"
+    arguments = ("run", "--manifest", catalog.parent / "one.jpg", "--output", output, *SETTINGS)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.execute.read_run", fail)
+        assert run(*arguments) == 1
+    assert len(report_rows(output)) == 1
+    assert run(*arguments) == 0
+    assert run_json(output)["statuses"] == {"unchanged": 1}
