@@ -57,8 +57,7 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
     except (LeaseError, FatalError, PhotoError) as error:
         raise RequestError(f"--output {error}") from error
     try:
-        if lease.taken_over:
-            sweep(info.folder)
+        sweep(info.folder, everywhere=lease.taken_over)
         # Only now, as the run before may have completed while we waited for it.
         plan = replace(request.plan, earlier=find_report(request.start_from, needed=False))
         with stopping_gently(is_in_process(request.runner, request.beam_arguments)):

@@ -141,6 +141,14 @@ def test_what_a_dead_run_left_is_swept(tmp_path: Path) -> None:
     assert not (tmp_path / "report/run=dead").exists()
 
 
+def test_of_a_run_that_died_before_it_had_a_lease_the_report_is_swept(tmp_path: Path) -> None:
+    names = [f"{part}/.x{storage.TEMPORARY}" for part in ("images", "report")]
+    for name in names:
+        storage.write(str(tmp_path / name), b"-")
+    sweep(str(tmp_path), everywhere=False)
+    assert [(tmp_path / name).exists() for name in names] == [True, False]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_lets_what_is_in_flight_finish(tmp_path: Path, number: int, code: int, u2netp: object) -> None:
     (tmp_path / "photos").mkdir()

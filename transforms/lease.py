@@ -65,15 +65,21 @@ class Lease:
                 held = _read(self.folder)
                 # A clock that jumped makes a live lease look old: an old one has to stay as it is for a while.
                 if _is_dead(held) or (held is not None and held == seen and time.monotonic() > deadline):
-                    storage.delete(lease_uri(self.folder))
+                    # Never without one between the two: who finds a dead run's lease knows that there is to sweep.
+                    storage.write(lease_uri(self.folder), self._text(), "application/json")
                     self.taken_over = True
-                    continue
+                    break
             if held is not None and (_renewed_lately(held) or seen not in (None, held)):
                 raise LeaseError(_in_use(self.folder, held))
             if seen is None:
                 deadline = time.monotonic() + 2 * RENEWAL_S
             seen = held
             time.sleep(1)
+        if self.taken_over and storage.scheme(self.folder) == "gs":  # where there is no lock, the last writer has it
+            time.sleep(1)
+            held = _read(self.folder)
+            if held is not None and held.get("run_id") != self.run_id:
+                raise LeaseError(_in_use(self.folder, held))
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self._thread.start()
 

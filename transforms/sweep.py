@@ -5,14 +5,16 @@ from __future__ import annotations
 from transforms import storage
 
 
-def sweep(folder: str) -> None:
+def sweep(folder: str, everywhere: bool = True) -> None:
     """Remove from an output folder what a dead run left half-done. Pictures and maps that are whole stay.
+
+    everywhere: look through the pictures and maps too, of which there may be millions, and not in the report only.
 
     Raises:
         FatalError, PhotoError, OSError: something cannot be listed or removed.
     """
     if storage.scheme(folder) == "file":  # an object that was not finished was never there
-        for part in ("images", "maps", "report"):
+        for part in ("images", "maps", "report") if everywhere else ("report",):
             for name, _ in list(storage.list_sizes(f"{folder}/{part}")):
                 if name.endswith(storage.TEMPORARY):
                     storage.delete(f"{folder}/{part}/{name}")
