@@ -5,7 +5,7 @@
 The catalog is run under 0.7 once. Then, for each policy: a full run under it into a new folder, and a migration of a
 copy of the first; what lies in both is compared byte for byte. The full runs take their maps from the first, but for
 those of --cold, which ask the network for every photo; their maps are compared too. The exit code is 1 if anything
-differs. `stale` counts pictures of rows that the policy fails: the migration leaves those that the first run wrote.
+differs. `stale` counts pictures of the first run that the policy fails; there must be none.
 """
 
 from __future__ import annotations
@@ -102,6 +102,7 @@ def check(policy: str, flags: argparse.Namespace, first: Path, network: Sequence
         print(f"  differs: {name}")
     for name in sorted(stale):
         print(f"  stale: images/{name}")
+    wrong |= stale
     if not (wrong or reports or maps or flags.keep):
         shutil.rmtree(full)
         shutil.rmtree(migrated)
