@@ -23,6 +23,7 @@ setup(
         "google-cloud-storage>=3.4,<4",
         "numpy>=2.1,<2.5",
         "onnx>=1.18,<2",  # reads the published weights, once
+        "openvino>=2026.2,<2027; platform_machine in 'x86_64 AMD64 aarch64 arm64'",  # the engine of a CPU
         "pillow>=12.1.1,<13",
         "pyarrow>=18,<26",
         "safetensors>=0.5,<1",

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.cpus import available_cpus
-from model.engine import Engine, EngineConfig
+from model.engine import EngineConfig, load
 from transforms.decode import decode
 from transforms.effort import Effort
 from transforms.mask import make_mask
@@ -66,7 +66,7 @@ def make_input(photo: Photo, percent: int, resize: str) -> NDArray[np.uint8]:
 
 def predict(setting: Setting, photos: dict[str, Photo]) -> dict[str, NDArray[np.uint8]]:
     """Predict every photo's map, several at once."""
-    engine = Engine(EngineConfig(locate(setting.model), "auto", setting.precision))
+    engine = load(EngineConfig(locate(setting.model), "auto", setting.precision))
 
     def one(photo: Photo) -> NDArray[np.uint8]:
         return engine.predict(make_input(photo, setting.sharpen, setting.resize)[None])[0]

@@ -1,20 +1,19 @@
 """U²-Net and its small sibling U²-Net-p, for inference.
 
 Qin et al., "U²-Net: Going deeper with nested U-structure for salient object detection", Pattern Recognition 2020.
-Layers and parameter names are those of the authors' published checkpoints (`stage1.rebnconvin.conv_s1.weight` …).
-Batch norm is an affine map once training is over, so it is folded into the convolution before it
-(`fold_batch_norm`) and the modules here hold convolutions only.
+Layers and parameter names are those of the authors' published checkpoints (`stage1.rebnconvin.conv_s1.weight` …), with
+batch norm folded into the convolutions (model/checkpoint.py), so the modules here hold convolutions only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BATCH_NORM_EPSILON = 1e-5  # torch's default, which the authors trained with
+from model.checkpoint import State
 
 
 class ConvReLU(nn.Module):
@@ -148,51 +147,17 @@ def u2netp() -> U2Net:
 ARCHITECTURES: dict[str, Callable[[], U2Net]] = {"u2net": u2net, "u2netp": u2netp}
 
 
-def build(model: str, state: Mapping[str, Tensor]) -> U2Net:
-    """Build a network in evaluation mode from a state dict with the authors' names, batch norm folded or not.
+def build(model: str, state: State) -> U2Net:
+    """Build a network in evaluation mode, float32 on the CPU, from what checkpoint.network_state gives.
 
     Args:
         model: a key of ARCHITECTURES.
-        state: float tensors by parameter name.
-
-    Raises:
-        ValueError: a parameter is missing, unknown, or of the wrong shape (one line).
+        state: its parameters; they are copied.
     """
-    folded = fold_batch_norm(state)
     with torch.device("meta"):  # no time spent on random initial values
         network = ARCHITECTURES[model]()
-    wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    for name in sorted(wanted.keys() | folded.keys()):
-        if name not in folded or name not in wanted:
-            raise ValueError(
-                f"not a {model} checkpoint: parameter {name} is {'missing' if name in wanted else 'unknown'}"
-            )
-        if folded[name].shape != wanted[name]:
-            shapes = f"{tuple(folded[name].shape)} instead of {tuple(wanted[name])}"
-            raise ValueError(f"not a {model} checkpoint: parameter {name} has shape {shapes}")
-    network.load_state_dict(folded, assign=True)
+    network.load_state_dict({name: torch.tensor(array) for name, array in state.items()}, assign=True)
     return network.eval().requires_grad_(False)
-
-
-def fold_batch_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Fold each `bn_s1` into the `conv_s1` beside it: w' = w·γ/√(σ²+ε), b' = (b−μ)·γ/√(σ²+ε)+β, in float64.
-
-    A state dict without batch norm comes back unchanged (as float32).
-    """
-    folded = {name: tensor for name, tensor in state.items() if ".bn_s1." not in name}
-    for name in [name for name in folded if name.endswith(".conv_s1.weight")]:
-        block = name.removesuffix(".conv_s1.weight")
-        if f"{block}.bn_s1.weight" not in state:
-            continue
-        gamma, beta, mean, variance = (
-            state[f"{block}.bn_s1.{part}"].double() for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        scale = gamma / torch.sqrt(variance + BATCH_NORM_EPSILON)
-        weight = state[name].double()
-        bias = state.get(f"{block}.conv_s1.bias", torch.zeros_like(mean)).double()
-        folded[name] = weight * scale[:, None, None, None]
-        folded[f"{block}.conv_s1.bias"] = (bias - mean) * scale + beta
-    return {name: tensor.float().contiguous() for name, tensor in folded.items()}
 
 
 def shrink(x: Tensor) -> Tensor:

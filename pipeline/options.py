@@ -166,13 +166,14 @@ def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapS
 
     If the run is here, so are the device and its best precision; workers elsewhere find their own device, or fail.
     """
-    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, load_network, usual_precision
+    from model.checkpoint import load_state
+    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, usual_precision
 
     local = runners.is_local(flags.runner, others)
     try:
         weights = locate(flags.model, flags.weights)
         if flags.weights:
-            load_network(weights)  # the published ones are known by their sha256; these may be anything
+            load_state(weights)  # the published ones are known by their sha256; these may be anything
         device = choose_device(flags.device) if local else flags.device
         if local:
             precision = choose_precision(flags.precision, flags.model, device)
@@ -187,7 +188,7 @@ def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapS
 
 def versions() -> dict[str, str]:
     """Name the versions of everything that the output's bytes depend on."""
-    packages = ("apache-beam", "torch", "pillow", "numpy", "scipy", "pyarrow")
+    packages = ("apache-beam", "openvino", "torch", "pillow", "numpy", "scipy", "pyarrow")
     installed = {found.metadata["Name"].lower(): found.version for found in metadata.distributions()}
     return {"python": platform.python_version(), **{name: installed.get(name, "absent") for name in packages}}
 

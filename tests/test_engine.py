@@ -1,7 +1,9 @@
-"""The engine: one photo, one map, whatever runs beside it; and it fails closed."""
+"""The engines: one photo, one map, whatever runs beside it and whichever engine it is; and they fail closed."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from typing import Any
@@ -11,9 +13,21 @@ import pytest
 import torch
 from conftest import draw_product
 
-from model.engine import DeviceError, Engine, EngineConfig, choose_device, choose_precision, normalise
+from model import cuda_engine, engine, openvino_engine, torch_engine
+from model.checkpoint import load_state
+from model.cuda_engine import CudaEngine
+from model.engine import DeviceError, Engine, EngineConfig, choose_device, choose_precision, load
+from model.openvino_engine import OpenVinoEngine
+from model.torch_engine import TorchEngine, normalise
 from transforms.saliency import predict_each
 from weights.files import WeightsError
+
+ON_CPU: list[tuple[type[OpenVinoEngine | TorchEngine], str]] = [
+    (OpenVinoEngine, "fp32"),
+    (OpenVinoEngine, "bf16"),
+    (TorchEngine, "fp32"),
+    (TorchEngine, "bf16"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -21,21 +35,30 @@ def images() -> np.ndarray:
     return np.stack([np.asarray(draw_product(seed, (320, 320))) for seed in range(4)])
 
 
-@pytest.fixture(scope="module", params=["fp32", "bf16"])
-def engine(request: pytest.FixtureRequest, u2netp: Any) -> Engine:
-    return Engine(EngineConfig(u2netp, "cpu", request.param, batch_size=4))
+@pytest.fixture(scope="module", params=ON_CPU, ids=lambda param: f"{param[0].__name__}-{param[1]}")
+def on_cpu(request: pytest.FixtureRequest, u2netp: Any) -> Engine:
+    kind, precision = request.param
+    made: Engine = kind(EngineConfig(u2netp, "cpu", precision, batch_size=4))
+    return made
 
 
-def test_a_photo_has_the_same_map_alone_in_a_batch_and_beside_other_threads(engine: Engine, images: np.ndarray) -> None:
-    together = engine.predict(images)
+@pytest.fixture
+def on_gpu(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> CudaEngine:
+    """The GPU's engine with all but the GPU: no test machine has one."""
+    monkeypatch.setattr(cuda_engine, "DEVICE", "cpu")
+    return CudaEngine(EngineConfig(u2netp, "cuda", "fp32", batch_size=4))
+
+
+def test_a_photo_has_the_same_map_alone_in_a_batch_and_beside_other_threads(on_cpu: Engine, images: np.ndarray) -> None:
+    together = on_cpu.predict(images)
     assert together.dtype == np.uint8
     assert together.shape == (4, 320, 320)
-    alone = np.concatenate([engine.predict(images[i : i + 1]) for i in range(4)])
-    backwards = engine.predict(images[::-1])[::-1]
+    alone = np.concatenate([on_cpu.predict(images[i : i + 1]) for i in range(4)])
+    backwards = on_cpu.predict(images[::-1])[::-1]
     found: dict[int, np.ndarray] = {}
 
     def predict(i: int) -> None:
-        found[i] = engine.predict(images[i : i + 1])[0]
+        found[i] = on_cpu.predict(images[i : i + 1])[0]
 
     threads = [threading.Thread(target=predict, args=(i,)) for i in range(4)]
     for thread in threads:
@@ -47,71 +70,96 @@ def test_a_photo_has_the_same_map_alone_in_a_batch_and_beside_other_threads(engi
     assert np.array_equal(together, np.stack([found[i] for i in range(4)]))
 
 
-def test_finds_the_thing_in_the_picture(engine: Engine, images: np.ndarray) -> None:
-    found = engine.predict(images[:1])[0]
+@pytest.mark.parametrize(("precision", "levels", "share"), [("fp32", 1, 1e-4), ("bf16", 8, 0.01)])
+def test_openvino_and_torch_give_the_same_maps(
+    u2netp: Any, images: np.ndarray, precision: str, levels: int, share: float
+) -> None:
+    config = EngineConfig(u2netp, "cpu", precision)
+    ours, theirs = (kind(config).predict(images).astype(int) for kind in (OpenVinoEngine, TorchEngine))
+    assert np.abs(ours - theirs).max() <= levels
+    assert (ours != theirs).mean() <= share
+
+
+def test_a_cpu_with_openvino_never_imports_torch(u2netp: Any) -> None:
+    program = """
+import sys
+from transforms.saliency import the_engine
+from model.engine import EngineConfig
+from weights.files import locate
+print(the_engine(EngineConfig(locate("u2netp"), "cpu", "fp32")).name, "torch" in sys.modules)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("openvino ")
+    assert said.endswith(" False\n")
+
+
+def test_without_openvino_torch_serves(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "has_openvino", lambda: False)
+    assert load(EngineConfig(u2netp, "cpu", "fp32")).name.startswith("torch ")
+
+
+def test_finds_the_thing_in_the_picture(on_cpu: Engine, images: np.ndarray) -> None:
+    found = on_cpu.predict(images[:1])[0]
     assert found[160, 160] > 200
     assert found[10, 10] < 50
 
 
-def test_on_a_cpu_each_photo_goes_alone_on_one_thread(
+def test_torch_takes_each_photo_alone_on_one_thread(
     u2netp: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The last bits of float32 convolutions depend on batch size and threads: seldom enough to pass unseen in 8 bits.
-    engine = Engine(EngineConfig(u2netp, "cpu", "fp32", batch_size=4))
+    on_torch = TorchEngine(EngineConfig(u2netp, "cpu", "fp32", batch_size=4))
     seen = []
-    forward = engine._forward
+    forward = on_torch._forward
 
     def watched(batch: torch.Tensor) -> np.ndarray:
         seen.append((len(batch), torch.get_num_threads()))
         return forward(batch)
 
-    monkeypatch.setattr(engine, "_forward", watched)
+    monkeypatch.setattr(on_torch, "_forward", watched)
     torch.set_num_threads(2)
-    engine.predict(images)
+    on_torch.predict(images)
     assert seen == [(1, 1)] * 4
 
 
 def test_short_batches_are_padded_to_the_fixed_shape(
-    u2netp: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    on_gpu: CudaEngine, u2netp: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Engine(EngineConfig(u2netp, "cpu", "fp32", batch_size=3))
     seen = []
-    forward = engine._forward
+    forward = on_gpu._forward
 
     def watched(batch: torch.Tensor) -> np.ndarray:
         seen.append(tuple(batch.shape))
         return forward(batch)
 
-    monkeypatch.setattr(engine, "_forward", watched)
-    maps = engine._predict_padded(images[:2])  # what a GPU runs
-    assert seen == [(3, 320, 320, 3)]
+    monkeypatch.setattr(on_gpu, "_forward", watched)
+    maps = on_gpu.predict(images[:2])
+    assert seen == [(4, 320, 320, 3)]
     assert maps.shape == (2, 320, 320)
-    assert np.abs(maps.astype(int) - engine.predict(images[:2])).max() <= 1
+    alone = TorchEngine(EngineConfig(u2netp, "cpu", "fp32")).predict(images[:2])
+    assert np.abs(maps.astype(int) - alone).max() <= 1
 
 
 def test_a_batch_that_does_not_fit_on_the_device_is_survived(
-    u2netp: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    on_gpu: CudaEngine, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Engine(EngineConfig(u2netp, "cpu", "fp32", batch_size=4))
-    forward = engine._forward
+    forward = on_gpu._forward
 
     def small(batch: torch.Tensor) -> np.ndarray:
         if len(batch) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
         return forward(batch)
 
-    monkeypatch.setattr(engine, "_forward", small)
-    monkeypatch.setattr(engine, "device", torch.device("cuda"))  # only the choice of path; no GPU is touched
-    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_: tensor)
-    results = predict_each(engine, list(images))
+    monkeypatch.setattr(on_gpu, "_forward", small)
+    results = predict_each(on_gpu, list(images))
     assert all(isinstance(result, np.ndarray) for result in results)
-    assert engine.batch_size == 2  # for good: every later batch has this shape
+    assert on_gpu.batch_size == 2  # for good: every later batch has this shape
 
 
-def test_black_and_white_pictures_are_no_trouble(engine: Engine) -> None:
+def test_black_and_white_pictures_are_no_trouble(on_cpu: Engine) -> None:
     plain = np.stack([np.zeros((320, 320, 3), np.uint8), np.full((320, 320, 3), 255, np.uint8)])
-    assert engine.predict(plain).shape == (2, 320, 320)
-    assert engine.predict(plain[:0]).shape == (0, 320, 320)
+    assert on_cpu.predict(plain).shape == (2, 320, 320)
+    assert on_cpu.predict(plain[:0]).shape == (0, 320, 320)
 
 
 def test_normalises_by_the_pictures_own_maximum() -> None:
@@ -122,9 +170,9 @@ def test_normalises_by_the_pictures_own_maximum() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 320, 320), (1, 319, 320, 3)])
-def test_refuses_other_shapes(engine: Engine, shape: tuple[int, ...]) -> None:
+def test_refuses_other_shapes(on_cpu: Engine, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="images must be uint8"):
-        engine.predict(np.zeros(shape, np.uint8))
+        on_cpu.predict(np.zeros(shape, np.uint8))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -132,7 +180,7 @@ def test_cuda_without_cuda_fails_closed(u2netp: Any) -> None:
     with pytest.raises(DeviceError, match="no usable CUDA device"):
         choose_device("cuda")
     with pytest.raises(DeviceError, match="no usable CUDA device"):
-        Engine(EngineConfig(u2netp, "cuda", "fp32"))
+        load(EngineConfig(u2netp, "cuda", "fp32"))
     assert choose_device("auto") == "cpu"
 
 
@@ -148,7 +196,19 @@ def test_precision_is_chosen_by_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_altered_weights_or_those_of_the_other_model_are_refused(u2netp: Any) -> None:
-    with pytest.raises(WeightsError, match="sha256"):
-        Engine(EngineConfig(replace(u2netp, sha256="0" * 64), "cpu", "fp32"))
-    with pytest.raises(WeightsError, match="not a u2net checkpoint"):
-        Engine(EngineConfig(replace(u2netp, model="u2net"), "cpu", "fp32"))
+    for kind in (OpenVinoEngine, TorchEngine):
+        with pytest.raises(WeightsError, match="sha256"):
+            kind(EngineConfig(replace(u2netp, sha256="0" * 64), "cpu", "fp32"))
+        with pytest.raises(WeightsError, match="not a u2net checkpoint"):
+            kind(EngineConfig(replace(u2netp, model="u2net"), "cpu", "fp32"))
+
+
+def test_a_network_that_returns_no_number_is_noticed(
+    u2netp: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = load_state(u2netp)
+    broken["outconv.bias"] = np.array([np.nan], np.float32)
+    for module, kind in ((openvino_engine, OpenVinoEngine), (torch_engine, TorchEngine)):
+        monkeypatch.setattr(module, "load_state", lambda _: broken)
+        with pytest.raises(FloatingPointError, match="not a number"):
+            kind(EngineConfig(u2netp, "cpu", "fp32")).predict(images[:1])

@@ -12,7 +12,7 @@ from apache_beam.testing.test_pipeline import TestPipeline as BeamPipeline
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
-from model.engine import DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
+from model.engine import DeviceFaultError, Engine, EngineConfig, OutOfMemoryError, load
 from transforms import saliency
 from transforms.saliency import PredictSaliency, predict_each, the_engine
 from transforms.types import Failure, FatalError, ManifestRow, PhotoError
@@ -127,12 +127,11 @@ def test_one_model_a_process(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> No
     saliency._load.cache_clear()
     loads = []
 
-    class Counted(Engine):
-        def __init__(self, config: EngineConfig) -> None:
-            loads.append(1)
-            super().__init__(config)
+    def counted(config: EngineConfig) -> Engine:
+        loads.append(1)
+        return load(config)
 
-    monkeypatch.setattr(saliency, "Engine", Counted)
+    monkeypatch.setattr(saliency, "load", counted)
     engines: list[object] = []
     threads = [
         threading.Thread(target=lambda: engines.append(the_engine(EngineConfig(u2netp, "cpu", "fp32"))))

@@ -10,7 +10,7 @@ from conftest import draw_product
 from PIL import Image
 from skimage.transform import resize
 
-from model.engine import Engine, EngineConfig
+from model.engine import EngineConfig, load
 from transforms.sharpen import Sharpening, network_input, resize_official
 from transforms.types import Photo
 
@@ -60,7 +60,7 @@ def test_is_independent_of_resolution() -> None:
 
 
 def test_a_6000_px_photo_and_its_600_px_copy_have_nearly_the_same_map(u2netp: Any) -> None:
-    engine = Engine(EngineConfig(u2netp, "cpu", "fp32"))
+    engine = load(EngineConfig(u2netp, "cpu", "fp32"))
     large = draw_product(5, (6000, 4500))
     small = large.resize((600, 450), Image.Resampling.BOX)
     maps = engine.predict(np.stack([network_input(photo_of(image)) for image in (large, small)])).astype(int)

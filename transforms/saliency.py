@@ -20,7 +20,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.windowed_value import WindowedValue
 from numpy.typing import NDArray
 
-from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
+from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig, OutOfMemoryError, load
 from transforms.types import Failure, FatalError, PhotoError, SaliencyMap
 from transforms.work import Work
 from weights.files import WeightsError
@@ -45,7 +45,7 @@ _loading = threading.Lock()
 def _load(config: EngineConfig) -> Engine:
     began = time.perf_counter()
     try:
-        engine = Engine(config)
+        engine = load(config)
     except (WeightsError, DeviceError) as error:
         raise FatalError(str(error)) from error
     milliseconds = int((time.perf_counter() - began) * 1000)

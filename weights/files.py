@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from weights.published import FOLDER, PUBLISHED
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FETCH_AGAIN = "run `python -m weights` to fetch it"
 
@@ -48,8 +49,8 @@ def locate(model: str, file: str | None = None, folder: str | os.PathLike[str] =
     return WeightsFile(model, path, published.sha256)
 
 
-def read(weights: WeightsFile) -> dict[str, Tensor]:
-    """Read a checkpoint: float32 tensors on the CPU by parameter name, batch norm folded or not.
+def read(weights: WeightsFile) -> dict[str, NDArray]:
+    """Read a checkpoint: arrays by parameter name (what is floating-point as float32), batch norm folded or not.
 
     The bytes that are checked are the bytes that are parsed, so a file swapped in between is refused too.
 
@@ -65,7 +66,7 @@ def read(weights: WeightsFile) -> dict[str, Tensor]:
     except Exception as error:  # a parser given hostile or damaged bytes may raise nearly anything
         reason = str(error).split("\n", 1)[0] or type(error).__name__
         raise WeightsError(f"{weights.path}: not readable as a checkpoint ({reason})") from error
-    return _named_tensors(state, weights.path)
+    return _named_arrays(state, weights.path)
 
 
 def _bytes(path: str, advice: str) -> bytes:
@@ -90,8 +91,7 @@ def _check(data: bytes, path: str, sha256: str, advice: str) -> None:
 
 def _kind(data: bytes, path: str) -> str:
     """Tell by content: `safetensors`, or `torch` (a zip, or the pickle that torch wrote before 1.6)."""
-    header_bytes = int.from_bytes(data[:8], "little")
-    if data[8:9] == b"{" and header_bytes <= len(data) - 8:
+    if data[8:9] == b"{" and _header_bytes(data) <= len(data) - 8:
         return "safetensors"
     if data.startswith((b"PK\x03\x04", b"\x80\x02")):
         return "torch"
@@ -99,9 +99,21 @@ def _kind(data: bytes, path: str) -> str:
     raise WeightsError(f"{path}: {what}; give a whole .safetensors or .pth file")
 
 
+def _header_bytes(safetensors: bytes) -> int:
+    return int.from_bytes(safetensors[:8], "little")
+
+
 def _parse(data: bytes, kind: str) -> Any:
-    """Parse checked bytes; a pickle only ever with `weights_only`, which runs no code."""
+    """Parse checked bytes; a pickle only ever with `weights_only`, which runs no code.
+
+    torch is imported only for what NumPy has no type for: torch's own files, and half-precision safetensors.
+    """
     if kind == "safetensors":
+        import safetensors.numpy
+
+        types = {entry.get("dtype") for entry in json.loads(data[8 : 8 + _header_bytes(data)]).values()}
+        if types <= {"F32", "F64", "I64", None}:  # None: of the metadata
+            return safetensors.numpy.load(data)
         import safetensors.torch
 
         return safetensors.torch.load(data)
@@ -112,15 +124,23 @@ def _parse(data: bytes, kind: str) -> Any:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
-def _named_tensors(state: Any, path: str) -> dict[str, Tensor]:
+def _named_arrays(state: Any, path: str) -> dict[str, NDArray]:
     """Check that a parsed file is a state dict, and give it plain names and float32 values."""
-    import torch
-
-    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not state or not all(_is_array(value) for value in state.values()):
         raise WeightsError(f"{path}: holds no state dict (tensors by parameter name); save it with model.state_dict()")
     # torch.nn.DataParallel, which the authors' training script may use, puts `module.` before every name.
     prefix = "module." if all(str(name).startswith("module.") for name in state) else ""
-    return {
-        str(name).removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in state.items()
-    }
+    return {str(name).removeprefix(prefix): _as_array(value) for name, value in state.items()}
+
+
+def _is_array(value: Any) -> bool:
+    is_tensor = type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "numpy")
+    return isinstance(value, np.ndarray) or is_tensor
+
+
+def _as_array(value: Any) -> NDArray:
+    """Give a NumPy array of an array or a torch tensor, float32 if it is floating-point."""
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float32, copy=False) if value.dtype.kind == "f" else value
+    array: NDArray = (value.float() if value.is_floating_point() else value).detach().numpy()
+    return array
