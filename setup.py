@@ -24,10 +24,11 @@ setup(
         "numpy>=2.1,<2.5",
         "onnx>=1.18,<2",  # reads the published weights, once
         "openvino>=2026.2,<2027; platform_machine in 'x86_64 AMD64 aarch64 arm64'",  # the engine of a CPU
+        "opencv-python-headless>=4.12,<6",
         "pillow>=12.1.1,<13",
         "pyarrow>=18,<26",
         "safetensors>=0.5,<1",
-        "scipy>=1.15,<2",
+        "scipy>=1.15,<2",  # renders the sample catalog
         # A pair: torchvision is compiled against one torch, and one variant (CUDA or CPU) of it.
         "torch==2.13.*",
         "torchvision==0.28.*",

@@ -23,11 +23,12 @@ from PIL import Image
 
 from model.cpus import available_cpus
 from model.engine import EngineConfig, load
+from transforms.composite import composite
 from transforms.decode import decode
 from transforms.effort import Effort
 from transforms.mask import make_mask
 from transforms.policy import load_policy
-from transforms.sharpen import SIDE, Sharpening, flatten, network_input, sharpen
+from transforms.sharpen import SIDE, Sharpening, network_input, sharpen
 from transforms.types import Photo
 from transforms.upsample import upsample
 from weights.files import locate
@@ -57,11 +58,10 @@ def make_input(photo: Photo, percent: int, resize: str) -> NDArray[np.uint8]:
     """Make the network's input as the pipeline does (`official`), or with an antialiased last resize (`aa`)."""
     if resize == "official":
         return network_input(photo, Sharpening(percent=percent))
-    rgb = photo.rgb if photo.alpha is None else flatten(photo.rgb, photo.alpha)
-    image = Image.fromarray(rgb)
+    rgb = photo.rgb if photo.alpha is None else composite(photo.rgb, photo.alpha)
     if percent:
-        image = sharpen(image, Sharpening(percent=percent))
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+        rgb = sharpen(rgb, Sharpening(percent=percent))
+    return np.asarray(Image.fromarray(rgb).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def predict(setting: Setting, photos: dict[str, Photo]) -> dict[str, NDArray[np.uint8]]:

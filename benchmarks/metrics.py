@@ -20,7 +20,9 @@ RELAX = 3  # pixels
 
 def read(path: Path) -> np.ndarray:
     """Read a grey picture, uint8 [H, W]."""
-    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert picture is not None
+    return np.asarray(picture)
 
 
 def f_measure(precision: float, recall: float) -> float:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from model import openvino_graph
 from model.checkpoint import load_state
 from model.cpus import available_cpus
 from model.engine import SIDE, Engine, EngineConfig, choose_precision
+from model.openvino_runtime import ov
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as ops
 
 from model.checkpoint import State
 from model.engine import MEAN, SIDE, STD
+from model.openvino_runtime import ops, ov
 from weights.convert import SIDE_STAGES, STAGES
 
 FLAT = ("stage5", "stage6", "stage5d")  # RSU4F: dilated instead of pooled

@@ -188,7 +188,7 @@ def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapS
 
 def versions() -> dict[str, str]:
     """Name the versions of everything that the output's bytes depend on."""
-    packages = ("apache-beam", "openvino", "torch", "pillow", "numpy", "scipy", "pyarrow")
+    packages = ("apache-beam", "openvino", "torch", "opencv-python-headless", "pillow", "numpy", "pyarrow")
     installed = {found.metadata["Name"].lower(): found.version for found in metadata.distributions()}
     return {"python": platform.python_version(), **{name: installed.get(name, "absent") for name in packages}}
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,7 +82,7 @@ def test_openvino_and_torch_give_the_same_maps(
     assert (ours != theirs).mean() <= share
 
 
-def test_a_cpu_with_openvino_never_imports_torch(u2netp: Any) -> None:
+def test_a_cpu_with_openvino_never_imports_torch(u2netp: Any, tmp_path: Path) -> None:
     program = """
 import sys
 from transforms.saliency import the_engine
@@ -88,9 +90,27 @@ from model.engine import EngineConfig
 from weights.files import locate
 print(the_engine(EngineConfig(locate("u2netp"), "cpu", "fp32")).name, "torch" in sys.modules)
 """
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    said = run_python(program, tmp_path)
     assert said.startswith("openvino ")
     assert said.endswith(" False\n")
+
+
+def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
+    program = """
+import os, sys
+def refuse(*_): raise SystemExit("forked")
+os.fork = refuse
+import model.openvino_engine
+print(sys.modules["openvino_telemetry"])
+"""
+    assert run_python(program, tmp_path) == "None\n"
+    assert not list(tmp_path.iterdir())  # neither consent nor an identity is written
+
+
+def run_python(program: str, home: Path) -> str:
+    environment = {**os.environ, "HOME": str(home)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    return done.stdout
 
 
 def test_without_openvino_torch_serves(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import apache_beam as beam
 import pytest
+from apache_beam import coders
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from model.engine import EngineConfig
@@ -16,7 +17,8 @@ from transforms.plan import PlanConfig
 from transforms.process import ProcessPhotos
 from transforms.saliency import PredictSaliency
 from transforms.sharpen import Sharpening
-from transforms.types import MapOrigin
+from transforms.types import ManifestRow, MapOrigin
+from transforms.work import Work
 from weights.files import WeightsFile
 
 CONFIG = ProcessConfig(
@@ -68,6 +70,16 @@ def test_only_steps_inside_that_stage_handle_pixels() -> None:
         if set(transform.inputs.values()) & pixels and not transform.subtransforms
     }
     assert consumers <= PHOTO_STEPS
+
+
+def test_a_photo_that_is_brought_to_a_stage_boundary_stops_the_run() -> None:
+    work = Work((ManifestRow("a", "u", "s"),), data=b"12345")
+    assert coders.registry.get_coder(Work).estimate_size(work) == 5  # Beam's own would pickle it to find out
+    root = beam.Pipeline(runner="FnApiRunner")
+    works = root | beam.Create([1]) | beam.Map(lambda _: work).with_output_types(Work)
+    _ = works | beam.Reshuffle()
+    with pytest.raises(TypeError, match="never crosses a stage boundary"):
+        root.run()
 
 
 def test_a_hint_on_the_whole_keeps_the_stage_whole_and_one_inside_would_split_it(

@@ -75,10 +75,14 @@ def test_a_dead_device_stops_the_run() -> None:
         predict_each(Fussy(DeviceFaultError("illegal access")), pictures(13, 1))
 
 
-def works(count: int) -> list[Work]:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, 320, 320, 3), np.uint8)
-    return [Work((ManifestRow(str(n), "u", "s"),), map_key=str(n), network_input=images[n]) for n in range(count)]
+def work_of(n: int) -> Work:
+    """Make a photo that waits for the network; made inside the stage, as one cannot be brought into it."""
+    image = np.random.default_rng(n).integers(0, 256, (320, 320, 3), np.uint8)
+    return Work((ManifestRow(str(n), "u", "s"),), map_key=str(n), network_input=image)
+
+
+def failed_work() -> Work:
+    return Work((ManifestRow("failed", "u", "s"),), failure=Failure("read", "not_found", "gone"))
 
 
 def describe(work: Work, window: Any = beam.DoFn.WindowParam) -> tuple[str, int, bool]:
@@ -87,14 +91,13 @@ def describe(work: Work, window: Any = beam.DoFn.WindowParam) -> tuple[str, int,
 
 
 def test_photos_keep_their_windows_and_those_without_input_pass(u2netp: Any) -> None:
-    elements = works(5)
-    failed = Work((ManifestRow("failed", "u", "s"),), failure=Failure("read", "not_found", "gone"))
     with BeamPipeline(runner="FnApiRunner") as root:
         found = (
             root
-            | beam.Create([*elements, failed], reshuffle=False)
-            | beam.Map(lambda work: TimestampedValue(work, 10 * int(work.rows[0].id) if work.failure is None else 0))
+            | beam.Create([*range(5), -1], reshuffle=False)
+            | beam.Map(lambda n: TimestampedValue(n, max(0, 10 * n)))
             | beam.WindowInto(FixedWindows(20))
+            | "Work" >> beam.Map(lambda n: failed_work() if n < 0 else work_of(n)).with_output_types(Work)
             | PredictSaliency(EngineConfig(u2netp, "cpu", "fp32", batch_size=3))
             | beam.Map(describe)
         )
@@ -107,7 +110,8 @@ def test_counts_as_run_inference_does(u2netp: Any) -> None:
     root = beam.Pipeline(runner="FnApiRunner")
     _ = (
         root
-        | beam.Create(works(5), reshuffle=False)
+        | beam.Create(range(5), reshuffle=False)
+        | beam.Map(work_of).with_output_types(Work)
         | PredictSaliency(EngineConfig(u2netp, "cpu", "fp32", batch_size=3))
     )
     result = root.run()

@@ -66,6 +66,15 @@ def decode(data: bytes, limits: Limits = Limits()) -> Photo:
     Raises:
         PhotoError: not_an_image, unsupported_format, too_many_pixels, corrupt, truncated or out_of_memory.
     """
+    return decode_opened(open_photo(data, limits))
+
+
+def open_photo(data: bytes, limits: Limits = Limits()) -> Image.Image:
+    """Read a picture's header: what it is, and its size. No pixel is decoded.
+
+    Raises:
+        PhotoError: not_an_image, unsupported_format, too_many_pixels, corrupt or truncated.
+    """
     if not data:
         raise PhotoError("not_an_image", "the file is empty (0 bytes)")
     image = _open(data)
@@ -73,6 +82,16 @@ def decode(data: bytes, limits: Limits = Limits()) -> Photo:
     if width * height > limits.max_pixels:
         message = f"{width}x{height} pixels, the limit is {limits.max_pixels} (--max_pixels)"
         raise PhotoError("too_many_pixels", message)
+    return image
+
+
+def decode_opened(image: Image.Image) -> Photo:
+    """Decode what open_photo gave (see decode); the image is used up.
+
+    Raises:
+        PhotoError: corrupt, truncated, unsupported_format or out_of_memory.
+    """
+    width, height = image.size
     try:
         image.load()
         source_format = (image.format or "").lower()

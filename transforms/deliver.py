@@ -14,6 +14,7 @@ from transforms.effort import Effort
 from transforms.encode import ENCODINGS
 from transforms.maps import MapSettings, store_map
 from transforms.naming import output_name
+from transforms.opencv import cv2, is_out_of_memory
 from transforms.policy import Rule
 from transforms.render import NO_MEMORY, OutputSettings, StepError, render, settings_sha256, step
 from transforms.types import Cutout, Failure, ManifestRow, Outcome, PhotoError, ReportRow
@@ -68,7 +69,9 @@ def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
                 report = _deliver(row, report, work, cutouts, config, effort)
         except StepError as error:
             report = _failed(row, report, error.failure, config)
-        except MemoryError:
+        except (MemoryError, cv2.error) as error:
+            if not is_out_of_memory(error):
+                raise
             report = _failed(row, report, Failure("upsample", "out_of_memory", NO_MEMORY), config)
         yield Outcome(report, effort)
         effort = Effort()  # what the photo cost is counted once, however many rows name it

@@ -17,7 +17,7 @@ from transforms import storage
 from transforms.sharpen import SIDE, Sharpening
 from transforms.types import MapOrigin, PhotoError, SaliencyMap
 
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 """Raised when decode or sharpen come to give other pixels for the same settings."""
 
 SEAL = "whitesweep"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.effort import Effort
+from transforms.opencv import cv2
 from transforms.policy import Rule
 from transforms.threshold import alpha_table, clean, effective_threshold, normalize
 from transforms.upsample import upsample
@@ -32,4 +33,4 @@ def make_mask(rule: Rule, pixels: NDArray[np.uint8], size: tuple[int, int], effo
     with effort.measure("upsample"):
         probability = upsample(cleaned, size, rule.interpolation)
     with effort.measure("threshold"):
-        return Mask(alpha_table(rule, threshold).take(probability), cleaned, threshold)
+        return Mask(cv2.LUT(probability, alpha_table(rule, threshold)), cleaned, threshold)

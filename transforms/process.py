@@ -16,12 +16,13 @@ from apache_beam.metrics import Metrics
 
 from transforms import storage
 from transforms.budget import EarlyStop
-from transforms.decode import decode
+from transforms.decode import decode_opened, open_photo
 from transforms.deliver import ProcessConfig, finish
 from transforms.heartbeat import HEARTBEAT
 from transforms.manifest import photo_key
 from transforms.maps import load_map, map_key
 from transforms.memory import keep_buffers
+from transforms.pixel_budget import PIXELS
 from transforms.render import StepError, step
 from transforms.sharpen import network_input
 from transforms.stopping import STOP
@@ -43,7 +44,10 @@ def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
         effort.counts["photos_read"] += 1
         sha256 = hashlib.sha256(blob.data).hexdigest()
         work = replace(work, source_version=blob.version, source_sha256=sha256, data=blob.data)
-        photo = step(effort, "decode", decode, blob.data, config.limits)
+        image = step(effort, "decode", open_photo, blob.data, config.limits)
+        work = replace(work, room=PIXELS.reserve(image.width * image.height))
+        photo = step(effort, "decode", decode_opened, image)
+        del image
         work = step(effort, "maps", find_map, replace(work, photo=photo), config)
         if work.saliency is not None:
             return work
@@ -109,6 +113,8 @@ class _Finish(beam.DoFn):
             for name, seconds in outcome.effort.seconds.items():
                 Metrics.counter(NAMESPACE, f"{name}_msec").inc(int(seconds * 1000))
             yield outcome
+        if work.room is not None:
+            work.room.release()
 
 
 class ProcessPhotos(beam.PTransform):
@@ -128,7 +134,7 @@ class ProcessPhotos(beam.PTransform):
             rows
             | "KeyByPhoto" >> beam.Map(_key_by_photo).with_output_types(tuple[str, ManifestRow])
             | "GroupByPhoto" >> beam.GroupByKey()
-            | "Prepare" >> beam.ParDo(_Prepare(self.config))
+            | "Prepare" >> beam.ParDo(_Prepare(self.config)).with_output_types(Work)
         )
         if self.config.engine is not None:
             from transforms.saliency import PredictSaliency  # here, as it needs torch and a migration does not

@@ -15,11 +15,12 @@ from transforms.composite import WHITE, Background, combine_alpha, composite
 from transforms.effort import Effort
 from transforms.encode import ENCODINGS, encode, output_format
 from transforms.mask import make_mask
+from transforms.opencv import cv2, is_out_of_memory
 from transforms.policy import Policy, Rule
 from transforms.statistics import describe
 from transforms.types import Cutout, Failure, Photo, PhotoError, SaliencyMap
 
-OUTPUT_VERSION = 1
+OUTPUT_VERSION = 2
 """Raised when the same photo, map and settings come to give other bytes or other statistics."""
 
 NO_MEMORY = "no memory for this photo; run fewer workers or lower --max_pixels"
@@ -61,7 +62,9 @@ def step(effort: Effort, name: str, do: Callable[..., T], *args: object) -> T:
             return do(*args)
         except PhotoError as error:
             raise StepError(name, error) from error
-        except MemoryError as error:
+        except (MemoryError, cv2.error) as error:
+            if not is_out_of_memory(error):
+                raise
             raise StepError(name, PhotoError("out_of_memory", NO_MEMORY)) from error
 
 

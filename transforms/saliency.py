@@ -165,4 +165,4 @@ class PredictSaliency(beam.PTransform):
 
     def expand(self, works: beam.PCollection) -> beam.PCollection:
         """Map a PCollection of Work to one of Work."""
-        return works | "PredictBatch" >> beam.ParDo(_Predict(self.config))
+        return works | "PredictBatch" >> beam.ParDo(_Predict(self.config)).with_output_types(Work)

@@ -7,12 +7,14 @@ with a radius that is a fixed share of its longer side: a 6000 px photo and its 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
+from transforms.composite import composite
+from transforms.opencv import cv2
 from transforms.types import Photo
 
 SIDE = 320  # pixels; the network's input
@@ -42,45 +44,48 @@ def network_input(photo: Photo, sharpening: Sharpening = Sharpening()) -> NDArra
     Returns:
         uint8 [320, 320, 3], RGB.
     """
-    rgb = photo.rgb if photo.alpha is None else flatten(photo.rgb, photo.alpha)
+    rgb = photo.rgb if photo.alpha is None else composite(photo.rgb, photo.alpha)  # what transparency hides is not seen
     if sharpening.percent:
-        rgb = np.asarray(sharpen(Image.fromarray(rgb), sharpening))
+        rgb = sharpen(rgb, sharpening)
     return resize_official(rgb)
 
 
-def flatten(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay a transparent photo on white, so that the network does not see what transparency hides."""
-    white = Image.new("RGB", (rgb.shape[1], rgb.shape[0]), "white")
-    return np.asarray(Image.composite(Image.fromarray(rgb), white, Image.fromarray(alpha)))
+def sharpen(rgb: NDArray[np.uint8], sharpening: Sharpening) -> NDArray[np.uint8]:
+    """Reduce to the working size (never enlarge) and apply the unsharp mask: uint8 [H', W', 3].
+
+    What differs from its blurred surroundings by more than the threshold is moved away from them by `percent`.
+    """
+    height, width = rgb.shape[:2]
+    scale = min(1.0, sharpening.working_side / max(width, height))
+    working = reduce(rgb, max(1, round(width * scale)), max(1, round(height * scale)))
+    radius = sharpening.radius * max(working.shape[:2]) / sharpening.working_side
+    blurred = cv2.GaussianBlur(working, (0, 0), radius, borderType=cv2.BORDER_REPLICATE)
+    strength = sharpening.percent / 100
+    sharp = cv2.addWeighted(working, 1 + strength, blurred, -strength, 0)
+    np.copyto(sharp, working, where=cv2.absdiff(working, blurred) <= sharpening.threshold)
+    return sharp
 
 
-def sharpen(image: Image.Image, sharpening: Sharpening) -> Image.Image:
-    """Reduce to the working size (never enlarge) and apply the unsharp mask."""
-    longest = max(image.size)
-    scale = sharpening.working_side / longest
-    if scale < 1:
-        size = tuple(max(1, round(side * scale)) for side in image.size)
-        image = image.resize((size[0], size[1]), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    radius = sharpening.radius * max(image.size) / sharpening.working_side
-    return image.filter(ImageFilter.UnsharpMask(radius, sharpening.percent, sharpening.threshold))
+def reduce(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Reduce a picture without aliasing; as Pillow's bilinear filter does, at a third of its cost.
+
+    Halve it while it is more than twice as large. For what is left, a scale s of less than 2, blur it with the variance
+    that a triangle filter of that scale has over the bilinear interpolation that follows, (s² − 1) / 6.
+    """
+    while True:
+        rows, columns = rgb.shape[:2]
+        half = max(width, (columns + 1) // 2), max(height, (rows + 1) // 2)
+        if half == (width, height) or (2 * width > columns and 2 * height > rows):
+            break
+        rgb = cv2.resize(rgb, half, interpolation=cv2.INTER_LINEAR_EXACT)
+    if (columns, rows) == (width, height):
+        return rgb
+    across, down = (math.sqrt((scale * scale - 1) / 6) for scale in (columns / width, rows / height))
+    taps = [5 if sigma > 0 else 1 for sigma in (across, down)]
+    blurred = cv2.GaussianBlur(rgb, taps, sigmaX=across, sigmaY=down, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
 
 
 def resize_official(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Resize to 320×320 as the authors do: bilinear without antialiasing (skimage `resize(order=1)`).
-
-    Only the four neighbours of each of the 320² sample points are touched, so it costs the same for any photo.
-    """
-    height, width = rgb.shape[:2]
-    top, bottom, down = _neighbours(height)
-    left, right, across = _neighbours(width)
-    down, across = down[:, None, None], across[None, :, None]
-    upper = rgb[top][:, left] * (1 - across) + rgb[top][:, right] * across
-    lower = rgb[bottom][:, left] * (1 - across) + rgb[bottom][:, right] * across
-    return np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
-
-
-def _neighbours(length: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Give for each of 320 sample points, pixel centres aligned, the two pixels beside it and the second's weight."""
-    position = np.clip((np.arange(SIDE) + 0.5) * length / SIDE - 0.5, 0, length - 1)
-    first = np.floor(position).astype(np.intp)
-    return first, np.minimum(first + 1, length - 1), position - first
+    """Resize to 320×320 as the authors do: bilinear without antialiasing (skimage `resize(order=1)`)."""
+    return cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR_EXACT)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from transforms.threshold import otsu_level
+from transforms.opencv import cv2
+from transforms.threshold import otsu_level, pieces
 from transforms.types import MaskStatistics, Photo
 
 UNCERTAIN = (0.3, 0.7)
@@ -43,12 +43,11 @@ def describe(
     """
     level = 255 * (SOFT_MASK_FROM if threshold is None else threshold) - 1e-9
     mask = cleaned >= level
-    foreground = float(alpha.mean(dtype=np.float64)) / 255
+    foreground = cv2.sumElems(alpha)[0] / (255 * alpha.size)
     box, box_foreground = _bounding_box(alpha)
     counts = np.bincount(pixels.ravel(), minlength=256)
     uncertain = _share(counts, *UNCERTAIN)
-    eight_connected, four_connected = np.ones((3, 3)), None
-    labels, components = ndimage.label(mask, structure=eight_connected)
+    count, labels = pieces(mask, connectivity=8)
     flags = []
     if foreground < NO_SUBJECT_BELOW:
         flags.append("no_subject")
@@ -80,8 +79,8 @@ def describe(
         uncertain_fraction=uncertain,
         **{f"coverage_{percent}": _share(counts, percent / 100, 1.0) for percent in range(10, 100, 10)},
         otsu_threshold=otsu_level(pixels) / 255,
-        components=int(components),
-        holes=_holes(mask, four_connected),
+        components=count - 1,
+        holes=_holes(mask),
         flags=tuple(flags),
     )
 
@@ -95,19 +94,18 @@ def _share(counts: NDArray[np.intp], low: float, high: float) -> float:
 
 def _bounding_box(alpha: NDArray[np.uint8]) -> tuple[tuple[int, int, int, int] | None, float | None]:
     """Give the half-open box (left, top, right, bottom) of alpha >= 128 in pixels, and the share of it that is mask."""
-    mask = alpha >= 128
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not len(columns):
+    mask = cv2.compare(alpha, 127, cv2.CMP_GT)
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
         return None, None
-    left, top, right, bottom = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-    return (left, top, right, bottom), float(mask[top:bottom, left:right].mean())
+    right, bottom = left + width, top + height
+    return (left, top, right, bottom), cv2.countNonZero(mask[top:bottom, left:right]) / (width * height)
 
 
-def _holes(mask: NDArray[np.bool_], structure: NDArray[np.float64] | None) -> int:
+def _holes(mask: NDArray[np.bool_]) -> int:
     """Count the pieces of background that the mask encloses: 4-connected, since the mask is 8-connected."""
-    padded = np.pad(~mask, 1, constant_values=True)
-    _, pieces = ndimage.label(padded, structure=structure)
-    return int(pieces) - 1
+    count, _ = pieces(np.pad(~mask, 1, constant_values=True), connectivity=4)
+    return count - 2  # neither the mask nor what lies outside
 
 
 def _already_white(photo: Photo) -> bool:
@@ -116,9 +114,6 @@ def _already_white(photo: Photo) -> bool:
     border = max(1, min(photo.size) // 50)
     strips = (photo.rgb[:border], photo.rgb[-border:], photo.rgb[:, :border], photo.rgb[:, -border:])
     count = sum(strip.shape[0] * strip.shape[1] for strip in strips)
-    return sum(np.count_nonzero(_is_white(strip)) for strip in strips) > ALREADY_WHITE_ABOVE * count
-
-
-def _is_white(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    light = rgb >= WHITE_LEVEL
-    return light[..., 0] & light[..., 1] & light[..., 2]  # all(axis=2) is five times slower
+    white = (WHITE_LEVEL,) * 3, (255,) * 3
+    found = sum(cv2.countNonZero(cv2.inRange(strip, *white)) for strip in strips)
+    return found > ALREADY_WHITE_ABOVE * count

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from transforms.opencv import cv2
 from transforms.policy import Rule
 
 Pixels = NDArray[np.uint8]
-EIGHT_CONNECTED = np.ones((3, 3), int)
 NOISE = 1e-9  # levels are k/255; a threshold that is itself k/255 must keep level k
 
 
@@ -65,22 +64,28 @@ def clean(rule: Rule, pixels: Pixels, threshold: float | None) -> Pixels:
     if rule.method != "hysteresis" and not rule.minimum_component and not fills:
         return pixels
     pixels = pixels.copy()
-    labels, count = ndimage.label(pixels >= level, structure=EIGHT_CONNECTED)
-    dropped = np.zeros(count + 1, bool)
+    count, labels = pieces(pixels >= level, connectivity=8)
+    dropped = np.zeros(count, bool)
     if rule.minimum_component:
-        dropped |= np.bincount(labels.ravel(), minlength=count + 1) < rule.minimum_component
-    if rule.method == "hysteresis" and count:
-        peaks = ndimage.maximum(pixels, labels, index=np.arange(count + 1))
-        dropped |= np.asarray(peaks) < rule.parameter("high") * 255 - NOISE
+        dropped |= np.bincount(labels.ravel(), minlength=count) < rule.minimum_component
+    if rule.method == "hysteresis":
+        certain = labels[pixels >= rule.parameter("high") * 255 - NOISE]
+        dropped |= np.bincount(certain, minlength=count) == 0
     dropped[0] = False
     pixels[dropped[labels]] = 0
     if fills:
         outside = np.pad(pixels < level, 1, constant_values=True)
-        holes, count = ndimage.label(outside)
-        small = np.bincount(holes.ravel(), minlength=count + 1) < rule.fill_below
+        count, holes = pieces(outside, connectivity=4)
+        small = np.bincount(holes.ravel(), minlength=count) < rule.fill_below
         small[[0, holes[0, 0]]] = False
         pixels[small[holes][1:-1, 1:-1]] = 255
     return pixels
+
+
+def pieces(mask: NDArray[np.bool_], connectivity: int) -> tuple[int, NDArray[np.int32]]:
+    """Label the connected pieces of a mask: 0 is what is not mask. Give the number of labels, and each cell's."""
+    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=connectivity)
+    return count, labels
 
 
 def alpha_table(rule: Rule, threshold: float | None) -> NDArray[np.uint8]:
