@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from conftest import draw_product
 
-from model import cuda_device
+from model.cuda_device import Device
 from model.cuda_engine import CudaEngine
 from model.engine import EngineConfig
 from model.torch_engine import TorchEngine
@@ -48,7 +49,11 @@ def test_a_map_depends_on_its_photo_alone(engine: CudaEngine, images: np.ndarray
 def test_a_graph_gives_what_eager_kernels_give(
     engine: CudaEngine, u2netp: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cuda_device.Device, "capture", lambda self, network: (network, "not wanted"))
+    def not_captured(device: Device, network: Callable[[], None]) -> tuple[Callable[[], None], str | None]:
+        torch.cuda.synchronize()
+        return network, "not wanted"
+
+    monkeypatch.setattr(Device, "capture", not_captured)
     precision = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[engine._dtype]
     eager = CudaEngine(EngineConfig(u2netp, "cuda", precision, batch_size=8))
     assert eager.name.endswith("no CUDA graph (not wanted)")
