@@ -77,7 +77,8 @@ class Engine(ABC):
             uint8 [N, 320, 320]: the raw sigmoid probability times 255, rounded.
 
         Raises:
-            OutOfMemoryError: the batch does not fit on the device. On a GPU batch_size is half as large from then on.
+            OutOfMemoryError: the batch does not fit on the device. On a GPU it is halved, and batch_size with it for
+                good, before a single photo that does not fit raises.
             DeviceFaultError: the GPU itself failed.
             FloatingPointError: the network returned a value that is not a number.
         """

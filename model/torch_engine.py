@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from model.cpus import available_cpus
 from model.engine import MEAN, STD, Engine, EngineConfig, OutOfMemoryError, choose_precision
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+NOT_A_NUMBER = "the network returned a value that is not a number"
 
 
 class TorchEngine(Engine):
@@ -64,9 +66,19 @@ def to_levels(probability: Tensor) -> Tensor:
     Raises:
         FloatingPointError: it holds a value that is not a number.
     """
-    if not bool(torch.isfinite(probability).all()):
-        raise FloatingPointError("the network returned a value that is not a number")
+    if not bool(are_finite(probability).all()):
+        raise FloatingPointError(NOT_A_NUMBER)
+    return quantise(probability)
+
+
+def quantise(probability: Tensor) -> Tensor:
+    """Round a probability to 255ths, uint8; what is not a number becomes anything."""
     return (probability * 255).round().to(torch.uint8)
+
+
+def are_finite(probability: Tensor) -> Tensor:
+    """Tell which maps hold numbers only: float [N, 320, 320] to bool [N]."""
+    return torch.isfinite(probability).flatten(1).all(1)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -80,5 +92,12 @@ def normalise(images: Tensor) -> Tensor:
     """
     pixels = images.permute(0, 3, 1, 2).float()
     pixels = pixels / pixels.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1)
-    mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+    mean, std = _mean_and_std(pixels.device)
     return (pixels - mean) / std
+
+
+@cache
+def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Place the constants once: a copy from the host cannot be captured in a CUDA graph."""
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return mean, std

@@ -15,13 +15,11 @@ import pytest
 import torch
 from conftest import draw_product
 
-from model import cuda_engine, engine, openvino_engine, torch_engine
+from model import engine, openvino_engine, torch_engine
 from model.checkpoint import load_state
-from model.cuda_engine import CudaEngine
 from model.engine import DeviceError, Engine, EngineConfig, choose_device, choose_precision, load
 from model.openvino_engine import OpenVinoEngine
 from model.torch_engine import TorchEngine, normalise
-from transforms.saliency import predict_each
 from weights.files import WeightsError
 
 ON_CPU: list[tuple[type[OpenVinoEngine | TorchEngine], str]] = [
@@ -42,13 +40,6 @@ def on_cpu(request: pytest.FixtureRequest, u2netp: Any) -> Engine:
     kind, precision = request.param
     made: Engine = kind(EngineConfig(u2netp, "cpu", precision, batch_size=4))
     return made
-
-
-@pytest.fixture
-def on_gpu(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> CudaEngine:
-    """The GPU's engine with all but the GPU: no test machine has one."""
-    monkeypatch.setattr(cuda_engine, "DEVICE", "cpu")
-    return CudaEngine(EngineConfig(u2netp, "cuda", "fp32", batch_size=4))
 
 
 def test_a_photo_has_the_same_map_alone_in_a_batch_and_beside_other_threads(on_cpu: Engine, images: np.ndarray) -> None:
@@ -140,40 +131,6 @@ def test_torch_takes_each_photo_alone_on_one_thread(
     torch.set_num_threads(2)
     on_torch.predict(images)
     assert seen == [(1, 1)] * 4
-
-
-def test_short_batches_are_padded_to_the_fixed_shape(
-    on_gpu: CudaEngine, u2netp: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-    forward = on_gpu._forward
-
-    def watched(batch: torch.Tensor) -> np.ndarray:
-        seen.append(tuple(batch.shape))
-        return forward(batch)
-
-    monkeypatch.setattr(on_gpu, "_forward", watched)
-    maps = on_gpu.predict(images[:2])
-    assert seen == [(4, 320, 320, 3)]
-    assert maps.shape == (2, 320, 320)
-    alone = TorchEngine(EngineConfig(u2netp, "cpu", "fp32")).predict(images[:2])
-    assert np.abs(maps.astype(int) - alone).max() <= 1
-
-
-def test_a_batch_that_does_not_fit_on_the_device_is_survived(
-    on_gpu: CudaEngine, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    forward = on_gpu._forward
-
-    def small(batch: torch.Tensor) -> np.ndarray:
-        if len(batch) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
-        return forward(batch)
-
-    monkeypatch.setattr(on_gpu, "_forward", small)
-    results = predict_each(on_gpu, list(images))
-    assert all(isinstance(result, np.ndarray) for result in results)
-    assert on_gpu.batch_size == 2  # for good: every later batch has this shape
 
 
 def test_black_and_white_pictures_are_no_trouble(on_cpu: Engine) -> None:

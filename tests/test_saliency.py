@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -10,12 +12,13 @@ import numpy as np
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline as BeamPipeline
 from apache_beam.testing.util import assert_that, equal_to
-from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from apache_beam.transforms.window import FixedWindows, GlobalWindow, TimestampedValue
+from apache_beam.utils.windowed_value import WindowedValue
 
 from model.engine import DeviceFaultError, Engine, EngineConfig, OutOfMemoryError, load
 from transforms import saliency
 from transforms.saliency import PredictSaliency, predict_each, the_engine
-from transforms.types import Failure, FatalError, ManifestRow, PhotoError
+from transforms.types import Failure, FatalError, ManifestRow, Photo, PhotoError
 from transforms.work import Work
 
 
@@ -105,6 +108,44 @@ def test_photos_keep_their_windows_and_those_without_input_pass(u2netp: Any) -> 
         assert_that(found, equal_to([*expected, ("failed", 0, True)]), reify_windows=False)
 
 
+def photo_of(megapixels: int, has_alpha: bool = False) -> Photo:
+    """Make a photo that takes no memory, and says that it does."""
+    pixels = np.broadcast_to(np.uint8(0), (1000, 1000 * megapixels, 3))
+    return Photo(pixels, pixels[:, :, 0] if has_alpha else None, "jpeg")
+
+
+@pytest.mark.parametrize(
+    ("photo", "sizes"),
+    [
+        (photo_of(1), [10]),  # 30 MB in all
+        (photo_of(50), [2, 2, 2, 2, 2]),  # 150 MB each: never more than two wait
+        (photo_of(68), [2, 2, 2, 2, 2]),  # 204 MB each
+        (photo_of(68, has_alpha=True), [1] * 10),  # 272 MB each
+        (None, [10]),
+    ],
+)
+def test_a_batch_of_big_photos_does_not_wait_to_be_full(
+    photo: Photo | None, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Fussy(ValueError("none"), fits=16)
+    engine.batch_size = 16
+    monkeypatch.setattr(saliency, "the_engine", lambda config: engine)
+    found: list[int] = []
+
+    def watched(engine: Any, batch: list[Work]) -> Iterator[Work]:
+        found.append(len(batch))
+        return saliency_predict_batch(engine, batch)
+
+    saliency_predict_batch = saliency.predict_batch
+    monkeypatch.setattr(saliency, "predict_batch", watched)
+    step = saliency._Predict(EngineConfig(None, "cpu", "fp32"))  # type: ignore[arg-type]  # no engine is loaded
+    step.start_bundle()
+    done = [out for work in works(10) for out in step.process(replace(work, photo=photo), 0, GlobalWindow())]
+    done += step.finish_bundle()
+    assert found == sizes
+    assert [out.value.map_key for out in done if isinstance(out, WindowedValue)] == [str(n) for n in range(10)]
+
+
 def test_counts_as_run_inference_does(u2netp: Any) -> None:
     saliency._load.cache_clear()
     root = beam.Pipeline(runner="FnApiRunner")
@@ -150,7 +191,5 @@ def test_one_model_a_process(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_altered_weights_stop_the_run_with_one_line(u2netp: Any) -> None:
-    from dataclasses import replace
-
     with pytest.raises(FatalError, match="sha256"):
         the_engine(EngineConfig(replace(u2netp, sha256="0" * 64), "cpu", "fp32"))

@@ -27,6 +27,12 @@ from weights.files import WeightsError
 
 NAMESPACE = "PredictSaliency"
 
+WAITING_BYTES = 256 * 1024 * 1024
+"""Decoded pixels at which a worker thread no longer waits for its batch to fill: 16 photos of 5 megapixels.
+
+A short batch takes the GPU as long as a full one; what waits takes the machine this much memory for each thread.
+"""
+
 
 class Predictor(Protocol):
     """What PredictSaliency needs of an engine."""
@@ -128,6 +134,7 @@ class _Predict(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._waiting: list[WindowedValue] = []
+        self._waiting_bytes = 0
 
     def process(
         self,
@@ -139,7 +146,8 @@ class _Predict(beam.DoFn):
             yield work
             return
         self._waiting.append(WindowedValue(work, timestamp, (window,)))
-        if len(self._waiting) >= the_engine(self.config).batch_size:
+        self._waiting_bytes += work.photo.nbytes if work.photo is not None else 0
+        if self._waiting_bytes >= WAITING_BYTES or len(self._waiting) >= the_engine(self.config).batch_size:
             yield from self._flush()
 
     def finish_bundle(self) -> Iterable[WindowedValue]:
@@ -147,7 +155,7 @@ class _Predict(beam.DoFn):
             yield from self._flush()
 
     def _flush(self) -> Iterator[WindowedValue]:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         predicted = predict_batch(the_engine(self.config), [element.value for element in waiting])
         for element, work in zip(waiting, predicted, strict=True):
             yield element.with_value(work)

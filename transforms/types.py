@@ -157,6 +157,11 @@ class Photo:
         """Width and height in pixels."""
         return self.rgb.shape[1], self.rgb.shape[0]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the decoded pixels."""
+        return self.rgb.nbytes + (0 if self.alpha is None else self.alpha.nbytes)
+
 
 @dataclass(frozen=True, slots=True)
 class SaliencyMap:
