@@ -142,6 +142,8 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     except (ManifestError, PhotoError) as error:
         raise RequestError(str(error)) from error
     _check_apart(flags.output, output, manifests)
+    now = time.time()
+    run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
     config = ProcessConfig(
         folder=output,
         maps=None,
@@ -149,13 +151,12 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
         output=pictures,
         limits=Limits(flags.max_bytes, flags.max_pixels),
         stop_fraction=flags.max_failure_fraction,
+        run_id=run_id,
     )
     settings = {name: value for name, value in sorted(vars(flags).items()) if name != "verbose"}
     settings |= {"manifest": [storage.join(os.getcwd(), pattern) for pattern in flags.manifest]}
     settings |= {"manifest_folders": list(dict.fromkeys(manifest.base for manifest in manifests))}
     settings |= {"policy": policy.canonical(), "policy_sha256": policy.sha256(), "beam": list(others)}
-    now = time.time()
-    run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
     info = RunInfo(run_id, output, now, settings, versions(), flags.max_failure_fraction, leased=True)
     plan = PlanConfig(output, output=pictures)
     return RunRequest(manifests, plan, config, info, output, flags.runner, beam_arguments, flags.verbose)

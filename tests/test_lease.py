@@ -16,8 +16,9 @@ from conftest import ROOT, draw_product, run
 from gs import emulator
 
 from transforms import lease as leases
-from transforms import storage
+from transforms import stopping, storage
 from transforms.lease import Lease, LeaseError, check_free, lease_uri, owner
+from transforms.stopping import StopWatch
 from transforms.sweep import sweep
 
 
@@ -59,6 +60,25 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
         thread.join()
     assert (len(got), len(refused)) == (1, 7)
     got[0].release()
+
+
+def test_workers_elsewhere_read_in_the_lease_whether_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "PERIOD_S", 0.0)
+    folder = str(tmp_path)
+    assert not StopWatch(folder, "first").is_over()  # a graph without a lease
+    first = hold(folder)
+    ours, other = StopWatch(folder, "first"), StopWatch(folder, "lost its lease")
+    assert (ours.is_over(), other.is_over()) == (False, True)
+    first.ask_to_stop()
+    for _ in range(100):
+        if ours.is_over():
+            break
+        time.sleep(0.05)
+    first.release()
+    assert ours.is_over()  # once it is, it stays so
+    second = hold(folder, "second")
+    assert not StopWatch(folder, "second").is_over()
+    second.release()
 
 
 def change(folder: str, **fields: object) -> None:
@@ -149,26 +169,43 @@ def test_of_a_run_that_died_before_it_had_a_lease_the_report_is_swept(tmp_path: 
     assert [(tmp_path / name).exists() for name in names] == [True, False]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_lets_what_is_in_flight_finish(tmp_path: Path, number: int, code: int, u2netp: object) -> None:
+PROCESSES = ["--direct_running_mode", "multi_processing", "--direct_num_workers", "2"]
+
+
+def start(tmp_path: Path, count: int, *more: str) -> tuple[subprocess.Popen[str], list[str]]:
+    """Start a run over so many photos as a process group of its own; give it at its first picture, and its command."""
     (tmp_path / "photos").mkdir()
-    for n in range(60):
+    for n in range(count):
         draw_product(n, (120, 120)).save(tmp_path / f"photos/p{n}.png")
     output = tmp_path / "out"
-    arguments = ["run", "--manifest", str(tmp_path / "photos"), "--output", str(output), "--model", "u2netp"]
+    arguments = ["run", "--manifest", str(tmp_path / "photos"), "--output", str(output), "--model", "u2netp", *more]
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        start_new_session=True,
     )
     for _ in range(600):
         if list(output.glob("images/*.png")):
             break
         time.sleep(0.05)
-    process.send_signal(number)
+    return process, arguments
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "workers"),
+    [(signal.SIGTERM, 143, []), (signal.SIGINT, 130, []), (signal.SIGINT, 130, PROCESSES)],
+    ids=["SIGTERM", "SIGINT", "worker processes"],
+)
+def test_a_signal_lets_what_is_in_flight_finish(
+    tmp_path: Path, number: int, code: int, workers: list[str], u2netp: object
+) -> None:
+    process, arguments = start(tmp_path, 60, *workers)
+    output = tmp_path / "out"
+    os.killpg(process.pid, number)  # as a terminal does, and a service manager
     _, said = process.communicate(timeout=60)
     assert process.returncode == code
     assert "stopping when what is in flight is done" in said
