@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import re
 import shlex
 import sys
@@ -133,7 +134,7 @@ def worker_command(verbose: bool) -> Iterator[None]:
     Beam 2.77 takes no other command than `{sys.executable} -m its.module`, which it hands to a shell unquoted.
     """
     plain = sys.executable
-    sys.executable = f"exec {shlex.quote(plain)} -m pipeline.local_worker{'' if verbose else ' quiet'}"
+    sys.executable = f"exec {shlex.quote(plain)} -m pipeline.local_worker {os.getpid()}{'' if verbose else ' quiet'}"
     try:
         yield
     finally:

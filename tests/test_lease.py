@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -173,12 +174,12 @@ PROCESSES = ["--direct_running_mode", "multi_processing", "--direct_num_workers"
 
 
 def start(tmp_path: Path, count: int, *more: str) -> tuple[subprocess.Popen[str], list[str]]:
-    """Start a run over so many photos as a process group of its own; give it at its first picture, and its command."""
+    """Start a run over so many photos, as a session of its own; give it, and its command."""
     (tmp_path / "photos").mkdir()
     for n in range(count):
         draw_product(n, (120, 120)).save(tmp_path / f"photos/p{n}.png")
-    output = tmp_path / "out"
-    arguments = ["run", "--manifest", str(tmp_path / "photos"), "--output", str(output), "--model", "u2netp", *more]
+    paths = ["--manifest", str(tmp_path / "photos"), "--output", str(tmp_path / "out")]
+    arguments = ["run", *paths, "--model", "u2netp", *more]
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", *arguments],
         cwd=ROOT,
@@ -188,11 +189,14 @@ def start(tmp_path: Path, count: int, *more: str) -> tuple[subprocess.Popen[str]
         text=True,
         start_new_session=True,
     )
-    for _ in range(600):
-        if list(output.glob("images/*.png")):
-            break
-        time.sleep(0.05)
     return process, arguments
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +209,7 @@ def test_a_signal_lets_what_is_in_flight_finish(
 ) -> None:
     process, arguments = start(tmp_path, 60, *workers)
     output = tmp_path / "out"
+    wait_for(lambda: list(output.glob("images/*.png")), 60)
     os.killpg(process.pid, number)  # as a terminal does, and a service manager
     _, said = process.communicate(timeout=60)
     assert process.returncode == code
@@ -222,3 +227,22 @@ def test_a_signal_lets_what_is_in_flight_finish(
     latest = json.loads((output / "report/latest.json").read_text())["report"]
     work = json.loads((output / latest / "run.json").read_text())["work"]
     assert work["photos_predicted"] == work["images_written"] == 60 - len(done)
+
+
+@pytest.mark.parametrize("at", ["their start", "the first picture"])
+def test_worker_processes_end_when_their_driver_was_killed(tmp_path: Path, at: str, u2netp: object) -> None:
+    process, _ = start(tmp_path, 20, *PROCESSES)
+    wait_for(lambda: len(workers_of(process.pid)) == 2, 60)
+    time.sleep(1)  # Beam's worker that waits for its driver then would wait for ever
+    if at == "the first picture":
+        wait_for(lambda: list(tmp_path.glob("out/images/*.png")), 60)
+    process.kill()
+    process.wait()  # not for the end of its output, which its workers share
+    wait_for(lambda: not workers_of(process.pid), 10)
+
+
+def workers_of(session: int) -> list[str]:
+    """List the local worker processes of a session."""
+    command = ["ps", "-o", "pid=,args=", "--sid", str(session), "--no-headers"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return [line for line in found if "local_worker" in line and "defunct" not in line]
