@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import logging
 import os
 import re
 import shlex
@@ -27,6 +28,7 @@ from pipeline.summary import summarise
 from transforms.commit import RunInfo, discard_shards, read_run, record_stop
 from transforms.earlier import BrokenReportError, NoReportError, latest_run
 from transforms.lease import Lease, LeaseError
+from transforms.retention import retire
 from transforms.sweep import sweep
 from transforms.types import FatalError, PhotoError
 
@@ -67,6 +69,10 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
                 lambda root: build_run(root, request.manifests, plan, request.config, info),
             )
         then()
+        try:
+            retire(info.folder, request.keep_reports)
+        except (NoReportError, FatalError, PhotoError, OSError) as error:  # the next run tries again
+            logging.getLogger("whitesweep").warning("old reports stay: %s", error)
         return read_run(info.folder, info.run_id)
     except (RunError, PhotoError, StoppedError) as error:
         code = error.exit_code if isinstance(error, StoppedError) else 1

@@ -47,6 +47,7 @@ class RunRequest:
     runner: str
     beam_arguments: list[str]
     verbose: bool
+    keep_reports: int
 
 
 def make_folder(folder: str) -> None:
@@ -159,7 +160,9 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     settings |= {"policy": policy.canonical(), "policy_sha256": policy.sha256(), "beam": list(others)}
     info = RunInfo(run_id, output, now, settings, versions(), flags.max_failure_fraction, leased=True)
     plan = PlanConfig(output, output=pictures)
-    return RunRequest(manifests, plan, config, info, output, flags.runner, beam_arguments, flags.verbose)
+    return RunRequest(
+        manifests, plan, config, info, output, flags.runner, beam_arguments, flags.verbose, flags.keep_reports
+    )
 
 
 def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapSettings, EngineConfig]:
@@ -197,6 +200,7 @@ def _check_numbers(flags: argparse.Namespace) -> None:
     ranges: dict[str, tuple[float, float]] = {
         "sharpen": (0, 1000),
         "max_failure_fraction": (0, 1),
+        "keep_reports": (1, 2**40),
         "max_bytes": (1, 2**40),
         "max_pixels": (1, 2**40),
         "batch_size": (1, 1024),
