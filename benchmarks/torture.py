@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,8 @@ from pipeline.cli import main as whitesweep
 from transforms import local_files
 
 PHOTOS = 10
+COMMIT = 16
+"""The last operations of a run, in which it commits: every other disturbance falls among them."""
 HUNG_S = 40.0
 """A run that takes longer hangs, and is killed."""
 
@@ -108,15 +111,18 @@ def in_child(do: Callable[[], int], log: Path, limit: float = HUNG_S) -> int:
     """Do something in a forked process, and give its exit code; 128 + n if signal n ended it."""
     process = os.fork()
     if process == 0:
-        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        sys.stdout, sys.stderr = io.TextIOWrapper(io.FileIO(1, "w")), io.TextIOWrapper(io.FileIO(2, "w"))
+        code = 1
         try:
+            handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(handle, 1)
+            os.dup2(handle, 2)
+            sys.stdout, sys.stderr = io.TextIOWrapper(io.FileIO(1, "w")), io.TextIOWrapper(io.FileIO(2, "w"))
             code = do()
+        except BaseException:  # it must not come back into what is the parent's
+            traceback.print_exc()
+        finally:
             sys.stdout.flush()
             sys.stderr.flush()
-        finally:
             os._exit(code)
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
@@ -161,6 +167,8 @@ class Torture:
             assert code == 0, f"undisturbed {scenario}: exit code {code}, see {self.log}"
             self.operations[scenario] = int(counter.read_text())
             self.expected[scenario] = contents(output)
+        self.pruned = {path.relative_to(self.base).as_posix() for path in self.base.glob("images/**/*.png")}
+        self.pruned -= self.expected["nightly"].keys()
 
     def _draw(self) -> None:
         (self.shop / "photos").mkdir(parents=True)
@@ -217,7 +225,8 @@ class Torture:
         committed_before = latest(output)
         for _ in range(rng.choice([1, 1, 2])):
             kind = rng.choice(KINDS)
-            at = rng.randint(1, self.operations[scenario])
+            last = self.operations[scenario]
+            at = rng.choice([rng.randint(1, last), rng.randint(last - COMMIT, last)])
             code = self._disturb(scenario, output, kind, at, rng)
             done.append(f"{kind}@{at}={code}")
             if latest(output) != committed_before and kind not in ("eio", "enospc", "erofs"):
@@ -225,6 +234,10 @@ class Torture:
                 code = in_child(lambda: whitesweep(["verify", "--output", str(output)]), self.log)
                 if code != 0:
                     wrong.append(f"what {kind}@{at} left committed does not verify: {code}")
+                if not (output / f"report/run={latest(output)}/_SUCCESS").exists():
+                    wrong.append(f"what {kind}@{at} left committed has no _SUCCESS")
+            if scenario == "nightly" and latest(output) == committed_before:
+                wrong += [f"pruned before the commit: {name}" for name in self.pruned if not (output / name).exists()]
         undisturbed = latest(output) == committed_before  # then even the word `processed` has to be the same
         code = in_child(lambda: whitesweep(self._command(scenario, output)), self.log, limit=120)
         if code != 0:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import io
+import logging
+import os
 import re
 import shlex
 import sys
@@ -15,18 +17,18 @@ from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
 from pipeline.flags import RequestError, RunError
 from pipeline.graph import build_run
 from pipeline.options import RunRequest, find_report, make_folder
-from pipeline.runners import is_in_process
 from pipeline.signals import StoppedError, stopping_gently
 from pipeline.summary import summarise
 from transforms.commit import RunInfo, discard_shards, read_run, record_stop
 from transforms.earlier import BrokenReportError, NoReportError, latest_run
 from transforms.lease import Lease, LeaseError
+from transforms.retention import retire
 from transforms.sweep import sweep
 from transforms.types import FatalError, PhotoError
 
@@ -60,13 +62,17 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         sweep(info.folder, everywhere=lease.taken_over)
         # Only now, as the run before may have completed while we waited for it.
         plan = replace(request.plan, earlier=find_report(request.start_from, needed=False))
-        with stopping_gently(is_in_process(request.runner, request.beam_arguments)):
+        with stopping_gently(lease.ask_to_stop):
             run_graph(
                 request.beam_arguments,
                 request.verbose,
                 lambda root: build_run(root, request.manifests, plan, request.config, info),
             )
         then()
+        try:
+            retire(info.folder, request.keep_reports)
+        except (NoReportError, FatalError, PhotoError, OSError) as error:  # the next run tries again
+            logging.getLogger("whitesweep").warning("old reports stay: %s", error)
         return read_run(info.folder, info.run_id)
     except (RunError, PhotoError, StoppedError) as error:
         code = error.exit_code if isinstance(error, StoppedError) else 1
@@ -113,7 +119,8 @@ def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pi
     gc.freeze()  # what is imported stays; and rows by the hundred thousand are no reason to look through them all
     gc.set_threshold(100_000, 50, 100)
     try:
-        with quiet(verbose), quoted_interpreter():
+        in_processes = root.options.view_as(DirectOptions).direct_running_mode == "multi_processing"
+        with quiet(verbose), worker_command(verbose) if in_processes else nullcontext():
             root.run().wait_until_finish()
     except Exception as error:
         raise RunError(_reason(error)) from error
@@ -127,10 +134,13 @@ def quiet(verbose: bool) -> Iterator[None]:
 
 
 @contextmanager
-def quoted_interpreter() -> Iterator[None]:
-    """Let Beam start its worker processes from a path with a space: it hands sys.executable to a shell unquoted."""
+def worker_command(verbose: bool) -> Iterator[None]:
+    """Let Beam's local worker processes start in pipeline.local_worker, and from a path with a space.
+
+    Beam 2.77 takes no other command than `{sys.executable} -m its.module`, which it hands to a shell unquoted.
+    """
     plain = sys.executable
-    sys.executable = shlex.quote(plain)
+    sys.executable = f"exec {shlex.quote(plain)} -m pipeline.local_worker {os.getpid()}{'' if verbose else ' quiet'}"
     try:
         yield
     finally:

@@ -114,6 +114,14 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         help="exit with 1 if a larger share of the rows failed (default: %(default)s)",
     )
     run.add_argument(
+        "--keep_reports",
+        type=int,
+        default=30,
+        metavar="N",
+        help="remove older reports than the newest N, but none that was the newest within a week "
+        "(default: %(default)s)",
+    )
+    run.add_argument(
         "--max_bytes",
         type=int,
         default=Limits().max_bytes,

@@ -47,6 +47,7 @@ class RunRequest:
     runner: str
     beam_arguments: list[str]
     verbose: bool
+    keep_reports: int
 
 
 def make_folder(folder: str) -> None:
@@ -142,6 +143,8 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     except (ManifestError, PhotoError) as error:
         raise RequestError(str(error)) from error
     _check_apart(flags.output, output, manifests)
+    now = time.time()
+    run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
     config = ProcessConfig(
         folder=output,
         maps=None,
@@ -149,16 +152,17 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
         output=pictures,
         limits=Limits(flags.max_bytes, flags.max_pixels),
         stop_fraction=flags.max_failure_fraction,
+        run_id=run_id,
     )
     settings = {name: value for name, value in sorted(vars(flags).items()) if name != "verbose"}
     settings |= {"manifest": [storage.join(os.getcwd(), pattern) for pattern in flags.manifest]}
     settings |= {"manifest_folders": list(dict.fromkeys(manifest.base for manifest in manifests))}
     settings |= {"policy": policy.canonical(), "policy_sha256": policy.sha256(), "beam": list(others)}
-    now = time.time()
-    run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
     info = RunInfo(run_id, output, now, settings, versions(), flags.max_failure_fraction, leased=True)
     plan = PlanConfig(output, output=pictures)
-    return RunRequest(manifests, plan, config, info, output, flags.runner, beam_arguments, flags.verbose)
+    return RunRequest(
+        manifests, plan, config, info, output, flags.runner, beam_arguments, flags.verbose, flags.keep_reports
+    )
 
 
 def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapSettings, EngineConfig]:
@@ -197,6 +201,7 @@ def _check_numbers(flags: argparse.Namespace) -> None:
     ranges: dict[str, tuple[float, float]] = {
         "sharpen": (0, 1000),
         "max_failure_fraction": (0, 1),
+        "keep_reports": (1, 2**40),
         "max_bytes": (1, 2**40),
         "max_pixels": (1, 2**40),
         "batch_size": (1, 1024),

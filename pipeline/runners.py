@@ -28,13 +28,6 @@ def is_local(runner: str, arguments: Sequence[str] = ()) -> bool:
     return embedded or runner_name(runner) in ("FnApiRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner")
 
 
-def is_in_process(runner: str, arguments: Sequence[str]) -> bool:
-    """Tell whether the workers are threads of this process."""
-    return is_local(runner, arguments) and not {"multi_processing", "EXTERNAL", "PROCESS"} & set(
-        "=".join(arguments).split("=")
-    )
-
-
 def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
     """Complete the Beam flags: the preset's runner, and locally one worker thread a core, all sharing one model.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -35,10 +35,10 @@ def _descendants(process: int) -> list[int]:
 
 
 @contextmanager
-def stopping_gently(in_process: bool) -> Iterator[None]:
+def stopping_gently(tell: Callable[[], None]) -> Iterator[None]:
     """Let a signal stop the run in the block at the next photo; from another thread than the main one, do nothing.
 
-    in_process: whether the workers are threads of this process. Others do not hear of it: then it stops at once.
+    tell: lets workers outside this process know.
 
     Raises:
         StoppedError: a signal came, whatever the block then raised.
@@ -46,7 +46,7 @@ def stopping_gently(in_process: bool) -> Iterator[None]:
     came: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if came or not in_process:
+        if came:
             print("whitesweep: stopped; the same command goes on from there", file=sys.__stderr__, flush=True)
             for process in _descendants(os.getpid()):  # Beam's worker processes would wait for us for ever
                 with suppress(OSError):
@@ -54,6 +54,7 @@ def stopping_gently(in_process: bool) -> Iterator[None]:
             os._exit(SIGNALS[signal.Signals(number)])
         came.append(number)
         STOP.set()
+        tell()
         print(
             "whitesweep: stopping when what is in flight is done; again to stop at once",
             file=sys.__stderr__,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from conftest import ROOT, draw_product, run
 from gs import emulator
 
 from transforms import lease as leases
-from transforms import storage
+from transforms import stopping, storage
 from transforms.lease import Lease, LeaseError, check_free, lease_uri, owner
+from transforms.stopping import StopWatch
 from transforms.sweep import sweep
 
 
@@ -59,6 +61,25 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
         thread.join()
     assert (len(got), len(refused)) == (1, 7)
     got[0].release()
+
+
+def test_workers_elsewhere_read_in_the_lease_whether_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "PERIOD_S", 0.0)
+    folder = str(tmp_path)
+    assert not StopWatch(folder, "first").is_over()  # a graph without a lease
+    first = hold(folder)
+    ours, other = StopWatch(folder, "first"), StopWatch(folder, "lost its lease")
+    assert (ours.is_over(), other.is_over()) == (False, True)
+    first.ask_to_stop()
+    for _ in range(100):
+        if ours.is_over():
+            break
+        time.sleep(0.05)
+    first.release()
+    assert ours.is_over()  # once it is, it stays so
+    second = hold(folder, "second")
+    assert not StopWatch(folder, "second").is_over()
+    second.release()
 
 
 def change(folder: str, **fields: object) -> None:
@@ -149,26 +170,47 @@ def test_of_a_run_that_died_before_it_had_a_lease_the_report_is_swept(tmp_path: 
     assert [(tmp_path / name).exists() for name in names] == [True, False]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_lets_what_is_in_flight_finish(tmp_path: Path, number: int, code: int, u2netp: object) -> None:
+PROCESSES = ["--direct_running_mode", "multi_processing", "--direct_num_workers", "2"]
+
+
+def start(tmp_path: Path, count: int, *more: str) -> tuple[subprocess.Popen[str], list[str]]:
+    """Start a run over so many photos, as a session of its own; give it, and its command."""
     (tmp_path / "photos").mkdir()
-    for n in range(60):
+    for n in range(count):
         draw_product(n, (120, 120)).save(tmp_path / f"photos/p{n}.png")
-    output = tmp_path / "out"
-    arguments = ["run", "--manifest", str(tmp_path / "photos"), "--output", str(output), "--model", "u2netp"]
+    paths = ["--manifest", str(tmp_path / "photos"), "--output", str(tmp_path / "out")]
+    arguments = ["run", *paths, "--model", "u2netp", *more]
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        start_new_session=True,
     )
-    for _ in range(600):
-        if list(output.glob("images/*.png")):
-            break
+    return process, arguments
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "workers"),
+    [(signal.SIGTERM, 143, []), (signal.SIGINT, 130, []), (signal.SIGINT, 130, PROCESSES)],
+    ids=["SIGTERM", "SIGINT", "worker processes"],
+)
+def test_a_signal_lets_what_is_in_flight_finish(
+    tmp_path: Path, number: int, code: int, workers: list[str], u2netp: object
+) -> None:
+    process, arguments = start(tmp_path, 60, *workers)
+    output = tmp_path / "out"
+    wait_for(lambda: list(output.glob("images/*.png")), 60)
+    os.killpg(process.pid, number)  # as a terminal does, and a service manager
     _, said = process.communicate(timeout=60)
     assert process.returncode == code
     assert "stopping when what is in flight is done" in said
@@ -185,3 +227,22 @@ def test_a_signal_lets_what_is_in_flight_finish(tmp_path: Path, number: int, cod
     latest = json.loads((output / "report/latest.json").read_text())["report"]
     work = json.loads((output / latest / "run.json").read_text())["work"]
     assert work["photos_predicted"] == work["images_written"] == 60 - len(done)
+
+
+@pytest.mark.parametrize("at", ["their start", "the first picture"])
+def test_worker_processes_end_when_their_driver_was_killed(tmp_path: Path, at: str, u2netp: object) -> None:
+    process, _ = start(tmp_path, 20, *PROCESSES)
+    wait_for(lambda: len(workers_of(process.pid)) == 2, 60)
+    time.sleep(1)  # Beam's worker that waits for its driver then would wait for ever
+    if at == "the first picture":
+        wait_for(lambda: list(tmp_path.glob("out/images/*.png")), 60)
+    process.kill()
+    process.wait()  # not for the end of its output, which its workers share
+    wait_for(lambda: not workers_of(process.pid), 10)
+
+
+def workers_of(session: int) -> list[str]:
+    """List the local worker processes of a session."""
+    command = ["ps", "-o", "pid=,args=", "--sid", str(session), "--no-headers"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return [line for line in found if "local_worker" in line and "defunct" not in line]

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from transforms import storage
 from transforms.budget import over_budget
 from transforms.effort import Effort
-from transforms.lease import owner
+from transforms.lease import is_over, owner
 from transforms.schema import SCHEMA_VERSION
 from transforms.stopping import STOP
 from transforms.types import FatalError, Gone, PhotoError
@@ -99,12 +99,12 @@ def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone]) 
     Raises:
         FatalError: the counts do not add up, the output is another run's by now, or the report cannot be written.
     """
-    if STOP.is_set():
+    if info.leased and (holder := owner(info.folder)) != info.run_id:
+        raise FatalError(f"{info.folder}: taken over by {holder or 'nobody we know'}; the report is not published")
+    if STOP.is_set() or (info.leased and is_over(info.folder, info.run_id)):
         raise FatalError("stopped before its end")
     if total.statuses.total() != rows:
         raise FatalError(f"{rows} rows were read and {total.statuses.total()} reported; the report is not published")
-    if info.leased and (holder := owner(info.folder)) != info.run_id:
-        raise FatalError(f"{info.folder}: taken over by {holder or 'nobody we know'}; the report is not published")
     ordered = sorted(gone, key=lambda one: (one.id, one.name or ""))
     files = sum(one.name is not None for one in ordered)
     prune = info.prune and files <= total.pictures

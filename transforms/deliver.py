@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class ProcessConfig:
     """Everything ProcessPhotos needs to know.
 
-    folder: the output folder or bucket prefix.
+    folder: the output folder or bucket prefix. run_id: of the run, whose lease says when to stop.
     maps, engine: how new maps are made; None if the network may not be asked.
     reported_maps: where to find the maps that the report before names, whatever made them (a migration), or None.
     force: predict and write anew even what is stored.
@@ -43,6 +43,7 @@ class ProcessConfig:
     reported_maps: str | None = None
     force: bool = False
     stop_fraction: float = 1.0
+    run_id: str = ""
 
     @property
     def maps_folder(self) -> str:

@@ -1,7 +1,7 @@
 """The lease on an output folder: two runs must not write into one at the same time.
 
 `report/lease.json` names its holder, who renews it while it lives. On the same machine a dead holder is known by its
-process; elsewhere by a lease that is not renewed.
+process; elsewhere by a lease that is not renewed. Workers, wherever they are, read in it whether to go on.
 """
 
 from __future__ import annotations
@@ -39,6 +39,16 @@ def owner(folder: str) -> str | None:
     return None if lease is None else str(lease.get("run_id"))
 
 
+def is_over(folder: str, run_id: str) -> bool:
+    """Tell whether a run is to begin nothing more: it was asked to stop, or another run has its lease by now.
+
+    Raises:
+        PhotoError: the lease cannot be read.
+    """
+    lease = _read(folder) or {}
+    return lease.get("run_id", run_id) != run_id or lease.get("stopping") is True
+
+
 @dataclass(slots=True)
 class Lease:
     """A lease on an output folder, renewed by a thread of its own until it is released."""
@@ -47,7 +57,9 @@ class Lease:
     run_id: str
     command: str
     taken_over: bool = False
-    _released: threading.Event = field(default_factory=threading.Event)
+    _stopping: bool = False
+    _released: bool = False
+    _wake: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
     def acquire(self) -> None:
@@ -83,9 +95,15 @@ class Lease:
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self._thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Let the lease say soon that the run is to stop; a signal handler may call this."""
+        self._stopping = True
+        self._wake.set()
+
     def release(self) -> None:
         """Give the lease back, if it is still ours."""
-        self._released.set()
+        self._released = True
+        self._wake.set()
         if self._thread is not None:
             self._thread.join()
         with suppress(PhotoError, FatalError):
@@ -93,7 +111,11 @@ class Lease:
                 storage.delete(lease_uri(self.folder))
 
     def _renew(self) -> None:
-        while not self._released.wait(RENEWAL_S):
+        while True:
+            self._wake.wait(RENEWAL_S)
+            self._wake.clear()
+            if self._released:
+                return
             with suppress(PhotoError, FatalError):  # the disk may be full for a while; the commit looks again
                 if owner(self.folder) != self.run_id:
                     return
@@ -108,6 +130,7 @@ class Lease:
             "process": os.getpid(),
             "process_start": _process_start(os.getpid()),
             "renewed": time.time(),
+            "stopping": self._stopping,
             "nonce": secrets.token_hex(4),
         }
         return (json.dumps(lease, indent=2) + "\n").encode()

@@ -25,7 +25,7 @@ from transforms.memory import keep_buffers
 from transforms.pixel_budget import PIXELS
 from transforms.render import StepError, step
 from transforms.sharpen import network_input
-from transforms.stopping import STOP
+from transforms.stopping import stop_watch
 from transforms.types import ManifestRow, Outcome, PhotoError
 from transforms.work import Work
 
@@ -89,10 +89,11 @@ class _Prepare(beam.DoFn):
 
     def setup(self) -> None:
         keep_buffers()
+        self.stop_watch = stop_watch(self.config.folder, self.config.run_id)
 
     def process(self, keyed: tuple[str, Iterable[ManifestRow]]) -> Iterable[Work]:
         for _, rows in groupby(sorted(keyed[1], key=photo_key), key=photo_key):
-            if STOP.is_set():  # what has begun is finished, nothing more is begun
+            if self.stop_watch.is_over():  # what has begun is finished, nothing more is begun
                 return
             yield prepare(rows, self.config)
 

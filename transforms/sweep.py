@@ -18,11 +18,20 @@ def sweep(folder: str, everywhere: bool = True) -> None:
             for name, _ in list(storage.list_sizes(f"{folder}/{part}")):
                 if name.endswith(storage.TEMPORARY):
                     storage.delete(f"{folder}/{part}/{name}")
-    runs: dict[str, list[str]] = {}
+    for run, files in list_runs(folder).items():
+        if not {"_SUCCESS", "run.json"} & files:
+            storage.delete_folder(f"{folder}/report/{run}")
+
+
+def list_runs(folder: str) -> dict[str, set[str]]:
+    """List the folders below `report` that runs have left (`run=…`), and the files in each.
+
+    Raises:
+        OSError, PhotoError: something cannot be listed.
+    """
+    runs: dict[str, set[str]] = {}
     for name, _ in storage.list_sizes(f"{folder}/report"):
         run, slash, file = name.partition("/")
         if slash and run.startswith("run="):
-            runs.setdefault(run, []).append(file)
-    for run, files in runs.items():
-        if not {"_SUCCESS", "run.json"} & set(files):
-            storage.delete_folder(f"{folder}/report/{run}")
+            runs.setdefault(run, set()).add(file)
+    return runs
