@@ -47,7 +47,6 @@ from weights.fetch import fetch
 from weights.published import FOLDER
 
 Masks = dict[str, NDArray[np.bool_]]  # by the name of the photo
-
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {
     "rembg": ["rembg[cli,cpu]==2.0.86", "gradio==6.15.1", "numba==0.68.1", "pymatting==1.1.16"],
@@ -64,6 +63,7 @@ removebg()
 """
 POLICY = '[default]\nmethod = "soft"\nnormalize = "minmax"\non_no_subject = "white"\n'  # what rembg does with a map
 ALIKE = " like rembg, fp32"
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}  # no modules of ours
 
 
 class ToolError(Exception):
@@ -149,18 +149,18 @@ def install(name: str, folder: Path) -> None:
     if done.is_file() and done.read_text() == wanted:
         return
     print(f"installing {name} …", file=sys.stderr, flush=True)
-    measured([sys.executable, "-m", "venv", "--clear", str(folder)], os.environ)
+    measured([sys.executable, "-m", "venv", "--clear", str(folder)], CLEAN)
     if name in NEED_TORCH:
         packages = next(folder.glob("lib/python*/site-packages"))
         (packages / "torch-of-whitesweep.pth").write_text(sysconfig.get_path("purelib") + "\n")
     pip = [str(folder / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    measured([*pip, "--constraint", str(ROOT / "constraints.txt"), *PACKAGES[name]], os.environ)
+    measured([*pip, "--constraint", str(ROOT / "constraints.txt"), *PACKAGES[name]], CLEAN)
     done.write_text(wanted)
 
 
 def peer(name: str, work: Path) -> Tool:
     """Set a peer up; a ToolError says why it cannot be had."""
-    programs, home, checkpoint = work / name / "bin", work / "home", work / "home/.u2net/u2net.pth"
+    programs, home, checkpoint = work / f"{name}-peer/bin", work / "home", work / "home/.u2net/u2net.pth"
     install(name, programs.parent)
     command = [str(programs / name), "p", "--model", "u2net", "{photos}", "{output}"]
     if name == "backgroundremover":
@@ -170,30 +170,29 @@ def peer(name: str, work: Path) -> Tool:
             code = CARVEKIT.format(hashlib.file_digest(file, "sha512").hexdigest())
         command = [str(programs / "python"), "-c", code, "-i", "{photos}", "-o", "{output}", "--net", "u2net"]
         command += ["--seg_mask_size", "320", "--post", "none"]
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}  # no modules of ours
     paths = {"HOME": str(home), "U2NET_HOME": str(home / ".u2net"), "U2NET_PATH": str(checkpoint)}
-    return Tool(name, PACKAGES[name][0].partition("==")[2], command, clean | paths)
+    return Tool(name, PACKAGES[name][0].partition("==")[2], command, CLEAN | paths)
 
 
-def ourselves(work: Path) -> list[Tool]:
+def ourselves(scratch: Path) -> list[Tool]:
     """Set whitesweep up: as it comes, as rembg does it, and that in float32."""
-    (work / "policy.toml").write_text(POLICY)
+    (scratch / "policy.toml").write_text(POLICY)
     run = [sys.executable, "-m", "pipeline", "run", "--manifest", "{photos}", "--output", "{output}"]
     run += ["--model", "u2net", "--max_failure_fraction", "1"]  # the few photos may be those without a product
-    alike = ["--sharpen", "0", "--policy", str(work / "policy.toml"), "--background", "transparent", "--format", "png"]
+    alike = ["--sharpen", "0", "--policy", str(scratch / "policy.toml"), "--background", "transparent"]
+    alike += ["--format", "png"]
     settings = {"": [], " like rembg": alike, ALIKE: [*alike, "--precision", "fp32"]}
-    return [
-        Tool(f"whitesweep{more}", version("whitesweep"), run + flags, os.environ) for more, flags in settings.items()
-    ]
+    ours = version("whitesweep")
+    return [Tool(f"whitesweep{more}", ours, run + flags, os.environ) for more, flags in settings.items()]
 
 
-def measure(tools: list[Tool], rounds: int, folders: list[Path], work: Path) -> dict[str, str]:
+def measure(tools: list[Tool], rounds: int, folders: list[Path], scratch: Path) -> dict[str, str]:
     """Run each tool in turn, first untimed; drop those that fail, and give the reasons."""
     failed: dict[str, str] = {}
     for number in range(rounds + 1):
         for tool in [tool for tool in tools if tool.name not in failed]:
             for photos in folders if number else folders[:1]:
-                output = work / "output" / tool.name
+                output = scratch / tool.name
                 shutil.rmtree(output, ignore_errors=True)
                 output.mkdir(parents=True)
                 command = [word.format(photos=photos, output=output) for word in tool.command]
@@ -229,13 +228,13 @@ def agreement(ours: Masks, theirs: Masks) -> str:
     """Compare two tools' masks: cells of mean and least IoU, and of the share of pixels that differ."""
     pairs = [(ours[name], theirs[name]) for name in ours.keys() & theirs.keys()]
     if not pairs:
-        return "no alpha | | "
+        return "no alpha | – | –"
     ious = [(a & b).sum() / (a | b).sum() if (a | b).any() else 1.0 for a, b in pairs]
     differing = sum((a != b).sum() for a, b in pairs) / sum(a.size for a, _ in pairs)
     return f"{np.mean(ious):.4f} | {min(ious):.4f} | {differing:.3%}"
 
 
-def print_tables(tools: list[Tool], missing: dict[str, str], work: Path) -> None:
+def print_tables(tools: list[Tool], missing: dict[str, str], scratch: Path) -> None:
     """Print what was measured as Markdown: speed and memory, then masks."""
     rates = {tool.name: tool.rates() for tool in tools}
     base, further_base = rates.get("rembg", (float("nan"), float("nan")))
@@ -243,12 +242,12 @@ def print_tables(tools: list[Tool], missing: dict[str, str], work: Path) -> None
     print("|---|---|---|---|---|---|---|---|")
     for tool in tools:
         whole, further = rates[tool.name]
-        cells = [tool.name, tool.version, str(len(pictures(work / "output" / tool.name)))]
+        cells = [tool.name, tool.version, str(len(pictures(scratch / tool.name)))]
         cells += [f"{whole:.2f}", f"{further:.2f}", f"{whole / base:.2f}", f"{further / further_base:.2f}"]
         print(f"| {' | '.join(cells)} | {tool.megabytes:.0f} |")
     for name, reason in missing.items():
         print(f"| {name} | not measured: {reason} |" + " |" * 6)
-    found = {tool.name: masks(work / "output" / tool.name) for tool in tools}
+    found = {tool.name: masks(scratch / tool.name) for tool in tools}
     for beside in [name for name in ("rembg", f"whitesweep{ALIKE}") if name in found]:
         print(f"\n| masks beside {beside} | mean IoU | least IoU | pixels that differ |\n|---|---|---|---|")
         for name in [name for name in found if name != beside]:
@@ -264,7 +263,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40, help="how many (default: 40)")
     parser.add_argument("--few", type=int, help="how many in the short runs (default: a quarter of --count)")
     parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
-    parser.add_argument("--work", type=Path, help="scratch; peers installed there stay, 1.6 GB (default: temporary)")
+    parser.add_argument("--work", type=Path, help="where the peers are installed, 2.1 GB (default: temporary)")
     parser.add_argument("--peer", action="append", choices=known, help="may be given more than once (default: all)")
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -275,22 +274,22 @@ def main() -> None:
     if not 0 < few < flags.count or flags.rounds < 1:
         parser.error("there must be a round, and --few must be less than --count")
     with tempfile.TemporaryDirectory(prefix="peers-") as temporary:
-        work = (flags.work or Path(temporary)).resolve()
-        shutil.rmtree(work / "photos", ignore_errors=True)
-        folders = [work / "photos/few", work / "photos/all"]
+        scratch = Path(temporary)
+        work = (flags.work or scratch).resolve()
+        folders = [scratch / "photos/few", scratch / "photos/all"]
         for folder, count in zip(folders, (few, flags.count), strict=True):
             make_photos(flags.photos, folder, count, flags.megapixels)
         measured([sys.executable, "-m", "benchmarks.peers", "--home", str(work / "home")], os.environ)
-        tools, missing = ourselves(work), {name: NOT_RUN[name] for name in flags.peer or known if name in NOT_RUN}
+        tools, missing = ourselves(scratch), {name: NOT_RUN[name] for name in flags.peer or known if name in NOT_RUN}
         for name in [name for name in flags.peer or known if name not in NOT_RUN]:
             try:
                 tools.append(peer(name, work))
             except ToolError as error:
                 missing[name] = str(error)
-        missing |= measure(tools, flags.rounds, folders, work)
+        missing |= measure(tools, flags.rounds, folders, scratch)
         print(f"{flags.count} photos of {flags.megapixels} megapixels, {few} in the short runs; ", end="")
         print(f"{flags.rounds} rounds; {available_cpus()} processors\n")
-        print_tables([tool for tool in tools if tool.name not in missing], missing, work)
+        print_tables([tool for tool in tools if tool.name not in missing], missing, scratch)
 
 
 if __name__ == "__main__":
