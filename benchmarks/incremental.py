@@ -29,7 +29,7 @@ from transforms.render import OutputSettings, settings_sha256
 from transforms.report import write_shard
 from transforms.schema import shard_count, shard_of
 from transforms.sharpen import Sharpening
-from transforms.types import MapOrigin, Outcome, ReportRow
+from transforms.types import MapOrigin, Outcome, Packed, ReportRow
 from weights.files import locate
 
 
@@ -72,7 +72,7 @@ def make_catalog(folder: Path, photos: list[Path], rows: int) -> None:
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
     info = RunInfo("made", str(folder / "out"), 0.0, {}, {})
     for shard, rows_of_it in outcomes.items():
-        write_shard(info, (), shard, shard_count(rows), rows_of_it)
+        write_shard(info, (), shard, shard_count(rows), [Packed.of(rows_of_it)])
     commit(info, ShardSummary(0, Counter(processed=rows)), rows, [])
 
 

@@ -123,11 +123,11 @@ def place_weights(home: Path) -> None:
     """Put the published weights where each peer looks for them under its home folder."""
     import torch  # here and in a process of its own: the peak memory of a process is passed on to those it starts
 
-    from model.u2net import BATCH_NORM_EPSILON
+    from model.checkpoint import BATCH_NORM_EPSILON
     from weights.files import locate, read
 
     fetch("u2net", keep_onnx=True)
-    state = read(locate("u2net"))
+    state = {name: torch.tensor(array) for name, array in read(locate("u2net")).items()}
     for name, bias in list(state.items()):
         if name.endswith(".conv_s1.bias"):
             norm = name.replace(".conv_s1.bias", ".bn_s1")

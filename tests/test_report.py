@@ -18,7 +18,7 @@ from transforms.effort import Effort
 from transforms.lease import Lease
 from transforms.report import to_parquet, to_table, write_empty_shards, write_shard
 from transforms.schema import SCHEMA, shard_count, shard_name, shards_before
-from transforms.types import FatalError, Gone, Outcome, PhotoError, ReportRow
+from transforms.types import FatalError, Gone, Outcome, Packed, PhotoError, ReportRow
 
 
 def rows(count: int = 50) -> list[ReportRow]:
@@ -74,7 +74,7 @@ def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch:
     three = [Outcome(row, Effort({"read": 0.5}, Counter(photos_read=1))) for row in rows(3)]
 
     def total() -> ShardSummary:
-        return write_empty_shards(info(tmp_path), [write_shard(info(tmp_path), (), 0, 2, three)], 2)
+        return write_empty_shards(info(tmp_path), [write_shard(info(tmp_path), (), 0, 2, [Packed.of(three)])], 2)
 
     with pytest.raises(FatalError, match="4 rows were read and 3 reported"):
         commit(info(tmp_path), total(), 4, [])
@@ -93,7 +93,7 @@ def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch:
         "run.json",
     ]
     assert json.loads((tmp_path / "report/latest.json").read_text()) == {"run_id": "r1", "report": "report/run=r1"}
-    second = write_shard(info(tmp_path), (), 1, 2, [Outcome(failed, Effort())])
+    second = write_shard(info(tmp_path), (), 1, 2, [Packed.of([Outcome(failed, Effort())])])
     assert second.codes == {"not_found": 1}
     assert second.failures[0]["id"] == "z"
 

@@ -1,7 +1,8 @@
-"""What decoded photos may take of this process's memory, all worker threads together.
+"""What large photos may take of this process's memory, all worker threads together.
 
 A catalog of one-megapixel photos has some of fifty, and they come together. A thread that has none in hand waits with
-decoding until there is room; a photo that is larger than all the room there is gets it alone.
+decoding until there is room; a photo that is larger than all the room there is gets it alone. Photos of an ordinary
+size are bounded by the number of threads, and in a batch by saliency.WAITING_BYTES.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from contextlib import suppress
 PEAK_BYTES_A_PIXEL = 13
 """Photo 3, mask 1 and its copy 1, picture 3, and Pillow's own copy for the encoder 4; and the encoded bytes."""
 
+LARGE = 8_000_000
+"""Pixels from which on a photo is large: 100 MB a thread."""
+
 LIMIT = 640 * 1024 * 1024
-"""Bytes. Room for one photo of 50 megapixels, or for one of 3 in each of 16 threads."""
+"""Bytes. Room for one photo of 50 megapixels, or for two of 24."""
 
 PATIENCE_S = 120.0
 """A photo that waits longer is decoded all the same: better to need more memory than never to end."""
@@ -47,10 +51,12 @@ class PixelBudget:
         self._changed = threading.Condition()
 
     def reserve(self, pixels: int) -> Reservation:
-        """Wait until there is room for a photo of so many pixels.
+        """Wait until there is room for a photo of so many pixels; one that is not large has it at once.
 
         A thread that holds room already never waits: photos that wait for a batch to fill would wait for themselves.
         """
+        if pixels < LARGE:
+            return Reservation(self, 0)
         nbytes, thread = pixels * PEAK_BYTES_A_PIXEL, threading.get_ident()
         with self._changed:
             if not self._holders[thread]:

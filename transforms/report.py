@@ -7,8 +7,8 @@ earlier run beside the new ones.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from typing import Any
 
@@ -16,13 +16,17 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import storage
 from transforms.commit import PARQUET, Committed, RunInfo, ShardSummary, commit, first_failures, write_or_stop
 from transforms.earlier import load_table
 from transforms.effort import Effort
 from transforms.schema import SCHEMA, shard_count, shard_name, shard_of, sort_rows, to_record
-from transforms.types import Carried, Gone, Outcome, PhotoError, ReportRow
+from transforms.types import Carried, Gone, Outcome, Packed, PhotoError, ReportRow
+
+PACKED_ROWS = 1000
 
 
 def to_table(rows: Iterable[ReportRow]) -> pa.Table:
@@ -58,17 +62,17 @@ def _set(table: pa.Table, name: str, values: Any) -> pa.Table:
 
 
 def write_shard(
-    info: RunInfo, earlier: Sequence[str], shard: int, shards: int, parts: Iterable[Outcome | Carried]
+    info: RunInfo, earlier: Sequence[str], shard: int, shards: int, parts: Iterable[Packed | Carried]
 ) -> ShardSummary:
     """Write one shard of new rows and of rows carried from the earlier report, and say what is in it."""
-    effort, rows, tables = Effort(), [], []
+    effort, tables = Effort(), [SCHEMA.empty_table()]
     for part in parts:
         if isinstance(part, Carried):
             tables.append(carry(load_table(earlier, shard, shards), part))
         else:
-            rows.append(part.row)
+            tables.append(to_table(part.unpack()))
             effort.add(part.effort)
-    table = pa.concat_tables([to_table(rows), *tables])
+    table = pa.concat_tables(tables)
     write_or_stop(f"{info.folder}/{info.report}/{shard_name(shard, shards)}", to_parquet(table), PARQUET)
     return summarise(shard, table, effort)
 
@@ -100,8 +104,26 @@ def write_empty_shards(info: RunInfo, summaries: Iterable[ShardSummary], shards:
     return reduce(ShardSummary.plus, summaries, ShardSummary())
 
 
-def _key_by_shard(outcome: Outcome, rows: int) -> tuple[int, Outcome | Carried]:
-    return shard_of(outcome.row.id, shard_count(rows)), outcome
+class _PackByShard(beam.DoFn):
+    """Pack outcomes by shard, a thousand at a time and what is left of each bundle."""
+
+    def start_bundle(self) -> None:
+        self._waiting: dict[int, list[Outcome]] = defaultdict(list)
+        self._count = 0
+
+    def process(self, outcome: Outcome, rows: int) -> Iterable[tuple[int, Packed | Carried]]:
+        self._waiting[shard_of(outcome.row.id, shard_count(rows))].append(outcome)
+        self._count += 1
+        if self._count >= PACKED_ROWS:
+            yield from self._flush()
+
+    def finish_bundle(self) -> Iterable[WindowedValue]:
+        return map(GlobalWindows.windowed_value, self._flush())
+
+    def _flush(self) -> Iterator[tuple[int, Packed | Carried]]:
+        waiting, self._waiting, self._count = self._waiting, defaultdict(list), 0
+        for shard, outcomes in waiting.items():
+            yield shard, Packed.of(outcomes)
 
 
 def _remove(gone: Gone, committed: Committed, folder: str) -> None:
@@ -137,10 +159,10 @@ class WriteReport(beam.PTransform):
         """Map a PCollection of Outcome to one of nothing."""
         info, earlier = self.info, self.earlier
         rows = beam.pvalue.AsSingleton(self.count)
-        part = tuple[int, Outcome | Carried]
-        keyed = outcomes | "KeyByShard" >> beam.Map(_key_by_shard, rows).with_output_types(part)
+        part = tuple[int, Packed | Carried]
+        packed = outcomes | "PackByShard" >> beam.ParDo(_PackByShard(), rows).with_output_types(part)
         summaries = (
-            (keyed, self.carried)
+            (packed, self.carried)
             | "AddCarried" >> beam.Flatten()
             | "GroupByShard" >> beam.GroupByKey()
             | "WriteShard"

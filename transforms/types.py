@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pickle
+import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -251,6 +253,32 @@ class Outcome:
 
     row: ReportRow
     effort: Effort
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Report rows of one shard on their way to it, with what they cost together.
+
+    A report row is 1.3 KB when it is encoded alone and some 200 bytes among others, and a local run keeps them all in
+    memory until the end.
+    """
+
+    rows: bytes
+    effort: Effort
+
+    @staticmethod
+    def of(outcomes: Iterable[Outcome]) -> Packed:
+        """Pack outcomes."""
+        rows, effort = [], Effort()
+        for outcome in outcomes:
+            rows.append(outcome.row)
+            effort.add(outcome.effort)
+        return Packed(zlib.compress(pickle.dumps(rows), 1), effort)
+
+    def unpack(self) -> list[ReportRow]:
+        """Give the rows."""
+        rows: list[ReportRow] = pickle.loads(zlib.decompress(self.rows))
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
