@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -40,7 +41,11 @@ def read(path: str, max_bytes: int | None) -> Blob:
             raise PhotoError("not_found", f"{path}: not a file")
         with open(path, "rb") as stream:
             facts = os.fstat(stream.fileno())
-            data = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
+            # Not simply `limit`: Python takes that much memory first, for every photo.
+            limit = sys.maxsize if max_bytes is None else max_bytes + 1
+            data = stream.read(min(facts.st_size + 1, limit))
+            if len(data) > facts.st_size:  # it grew, or its size cannot be known
+                data += stream.read(limit - len(data)) if max_bytes is not None else stream.read()
         if max_bytes is not None and len(data) > max_bytes:
             size = max(facts.st_size, len(data))
             raise PhotoError("too_large", f"{path}: {size} bytes, the limit is {max_bytes} (--max_bytes)")

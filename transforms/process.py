@@ -21,7 +21,7 @@ from transforms.deliver import ProcessConfig, finish
 from transforms.heartbeat import HEARTBEAT
 from transforms.manifest import photo_key
 from transforms.maps import load_map, map_key
-from transforms.memory import keep_buffers
+from transforms.memory import give_back, keep_buffers
 from transforms.pixel_budget import PIXELS
 from transforms.render import StepError, step
 from transforms.sharpen import network_input
@@ -89,6 +89,9 @@ class _Prepare(beam.DoFn):
 
     def setup(self) -> None:
         keep_buffers()
+
+    def start_bundle(self) -> None:
+        give_back()  # what it took to plan the rows
         self.stop_watch = stop_watch(self.config.folder, self.config.run_id)
 
     def process(self, keyed: tuple[str, Iterable[ManifestRow]]) -> Iterable[Work]:

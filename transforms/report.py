@@ -23,6 +23,7 @@ from transforms import storage
 from transforms.commit import PARQUET, Committed, RunInfo, ShardSummary, commit, first_failures, write_or_stop
 from transforms.earlier import load_table
 from transforms.effort import Effort
+from transforms.memory import give_back
 from transforms.schema import SCHEMA, shard_count, shard_name, shard_of, sort_rows, to_record
 from transforms.types import Carried, Gone, Outcome, Packed, PhotoError, ReportRow
 
@@ -65,6 +66,7 @@ def write_shard(
     info: RunInfo, earlier: Sequence[str], shard: int, shards: int, parts: Iterable[Packed | Carried]
 ) -> ShardSummary:
     """Write one shard of new rows and of rows carried from the earlier report, and say what is in it."""
+    give_back()  # what photos took
     effort, tables = Effort(), [SCHEMA.empty_table()]
     for part in parts:
         if isinstance(part, Carried):
