@@ -27,7 +27,7 @@ class OpenVinoEngine(Engine):
         precision = choose_precision(config.precision, config.weights.model, "cpu")
         streams = available_cpus()
         self._compiled = ov.Core().compile_model(
-            openvino_graph.build(config.weights.model, state),
+            openvino_graph.build(config.weights.model, state, bf16=precision == "bf16"),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": HINTS[precision],

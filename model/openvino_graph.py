@@ -5,30 +5,44 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from model.bfloat16 import constant_part, round_filters
 from model.checkpoint import State
 from model.engine import MEAN, SIDE, STD
 from model.openvino_runtime import ops, ov
 from weights.convert import SIDE_STAGES, STAGES
 
 FLAT = ("stage5", "stage6", "stage5d")  # RSU4F: dilated instead of pooled
+BOUND = float(np.finfo(np.float32).max)
 
 
 class _Builder:
-    """Builds nodes from parameters; a node maps [1, C, H, W] to [1, C', H', W']."""
+    """Builds nodes from parameters; a node maps [1, C, H, W] to [1, C', H', W'].
 
-    def __init__(self, state: State) -> None:
-        self.state = state
+    bf16: the graph will run in bfloat16, which takes some care (see bfloat16.py); to float32 it makes no difference.
+    """
 
-    def convolution(self, x: ov.Node, name: str, dilation: int = 1) -> ov.Node:
+    def __init__(self, state: State, bf16: bool) -> None:
+        self.state, self.bf16 = state, bf16
+
+    def convolution(self, x: ov.Node, name: str, dilation: int = 1, again: Sequence[int] = ()) -> ov.Node:
+        """Convolve. again: input channels that stand a second time behind the others."""
         weight, bias = self.state[f"{name}.weight"], self.state[f"{name}.bias"]
+        if self.bf16:
+            weight = round_filters(weight)
+        weight = np.concatenate([weight, weight[:, list(again)]], 1) if again else weight
         pad = [dilation * (weight.shape[2] // 2)] * 2
         y = ops.convolution(x, ops.constant(weight), [1, 1], pad, pad, [dilation, dilation], name=name)
+        if self.bf16:
+            y = ops.clamp(y, -BOUND, BOUND)  # or the plugin makes the bias the convolution's own, and rounds it
         return ops.add(y, ops.constant(bias[None, :, None, None]))
 
-    def block(self, x: ov.Node, name: str, dilation: int = 1) -> ov.Node:
-        return ops.relu(self.convolution(x, f"{name}.conv_s1", dilation))
+    def block(self, x: ov.Node, name: str, dilation: int = 1, again: Sequence[int] = ()) -> ov.Node:
+        return ops.relu(self.convolution(x, f"{name}.conv_s1", dilation, again))
 
     def stage(self, x: ov.Node, name: str, depth: int) -> ov.Node:
         flat = name in FLAT
@@ -40,22 +54,38 @@ class _Builder:
             skips.append(x)
             if not flat and level < depth - 1:
                 x = shrink(x)
-        x = self.block(x, f"{name}.rebnconv{depth}", dilations[depth - 1])
+        below = f"{name}.rebnconv{depth}"
+        x = self.block(x, below, dilations[depth - 1])
         for level in range(depth - 1, 0, -1):
-            skip = skips.pop()
-            dilation = dilations[level - 1] if flat else 1
-            x = self.block(ops.concat([grow_to(x, skip), skip], 1), f"{name}.rebnconv{level}d", dilation)
+            x, again = self.join(x, below, skips.pop())
+            below = f"{name}.rebnconv{level}d"
+            x = self.block(x, below, dilations[level - 1] if flat else 1, again)
         return ops.add(x, features)
 
+    def join(self, x: ov.Node, block: str, skip: ov.Node) -> tuple[ov.Node, Sequence[int]]:
+        """Set a block's output, grown, before the skip, and behind both what is constant in the block's channels.
 
-def build(model: str, state: State) -> ov.Model:
+        Returns:
+            All channels, and which of the block's those last ones belong to: none in float32.
+        """
+        constant = constant_part(self.state[f"{block}.conv_s1.weight"], self.state[f"{block}.conv_s1.bias"])
+        channels = np.flatnonzero(constant).tolist() if self.bf16 else []
+        if not channels:
+            return ops.concat([grow_to(x, skip), skip], 1), []
+        rest = ops.subtract(x, ops.constant(constant[None, :, None, None]))
+        maps = np.ones((1, len(channels), *size(skip)), np.float32) * constant[None, channels, None, None]
+        return ops.concat([grow_to(rest, skip), skip, ops.constant(maps)], 1), channels
+
+
+def build(model: str, state: State, bf16: bool = False) -> ov.Model:
     """Build the network: uint8 [1, 320, 320, 3] RGB in, float32 [1, 320, 320] probability out.
 
     Args:
         model: `u2net` or `u2netp`.
         state: its parameters, as checkpoint.load_state gives them.
+        bf16: whether it will run in bfloat16.
     """
-    builder, depths = _Builder(state), {name: depth for name, depth, *_ in STAGES[model]}
+    builder, depths = _Builder(state, bf16), {name: depth for name, depth, *_ in STAGES[model]}
     images = ops.parameter([1, SIDE, SIDE, 3], np.uint8, name="images")
     x, skips = normalise(images), []
     for number in range(1, 6):
@@ -87,7 +117,11 @@ def shrink(x: ov.Node) -> ov.Node:
 
 def grow_to(x: ov.Node, like: ov.Node) -> ov.Node:
     """Resize to the height and width of another node, bilinearly."""
-    size = np.array(like.get_output_shape(0)[2:] if isinstance(like, ov.Node) else like.get_shape()[2:], np.int64)
     return ops.interpolate(
-        x, size, "linear_onnx", "sizes", coordinate_transformation_mode="half_pixel", axes=np.array([2, 3])
+        x, size(like), "linear_onnx", "sizes", coordinate_transformation_mode="half_pixel", axes=np.array([2, 3])
     )
+
+
+def size(x: ov.Node) -> NDArray[np.int64]:
+    """Give a node's height and width."""
+    return np.array(x.get_output_shape(0)[2:] if isinstance(x, ov.Node) else x.get_shape()[2:], np.int64)

@@ -51,7 +51,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
-        help="auto is bf16 for u2net where the processor has it, which costs no accuracy, else fp32 "
+        help="auto is bf16 where the processor has it and it costs no accuracy (u2net; u2netp in OpenVINO), else fp32 "
         "(default: %(default)s)",
     )
     network.add_argument(

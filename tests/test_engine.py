@@ -63,14 +63,21 @@ def test_a_photo_has_the_same_map_alone_in_a_batch_and_beside_other_threads(on_c
     assert np.array_equal(together, np.stack([found[i] for i in range(4)]))
 
 
-@pytest.mark.parametrize(("precision", "levels", "share"), [("fp32", 1, 1e-4), ("bf16", 8, 0.01)])
-def test_openvino_and_torch_give_the_same_maps(
-    u2netp: Any, images: np.ndarray, precision: str, levels: int, share: float
-) -> None:
-    config = EngineConfig(u2netp, "cpu", precision)
+def test_openvino_and_torch_give_the_same_maps(u2netp: Any, images: np.ndarray) -> None:
+    config = EngineConfig(u2netp, "cpu", "fp32")
     ours, theirs = (kind(config).predict(images).astype(int) for kind in (OpenVinoEngine, TorchEngine))
-    assert np.abs(ours - theirs).max() <= levels
-    assert (ours != theirs).mean() <= share
+    assert np.abs(ours - theirs).max() <= 1
+    assert (ours != theirs).mean() <= 1e-4
+
+
+def test_bfloat16_in_openvino_costs_u2netp_nothing(u2netp: Any, images: np.ndarray) -> None:
+    # Without any one of the three measures of bfloat16.py single pixels are 46 to 106 levels off.
+    exact, ours = (
+        OpenVinoEngine(EngineConfig(u2netp, "cpu", precision)).predict(images).astype(int)
+        for precision in ("fp32", "bf16")
+    )
+    assert np.abs(ours - exact).max() <= 8
+    assert np.abs(ours - exact).mean() <= 0.02
 
 
 def test_a_cpu_with_openvino_never_imports_torch(u2netp: Any, tmp_path: Path) -> None:
@@ -161,11 +168,14 @@ def test_cuda_without_cuda_fails_closed(u2netp: Any) -> None:
     assert choose_device("auto") == "cpu"
 
 
-def test_precision_is_chosen_by_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_is_chosen_by_model_and_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.engine._computes_in_bf16", lambda device: True)
     assert choose_precision("auto", "u2net", "cpu") == "bf16"
-    assert choose_precision("auto", "u2netp", "cpu") == "fp32"
+    assert choose_precision("auto", "u2netp", "cpu") == "bf16"
     assert choose_precision("fp32", "u2net", "cpu") == "fp32"
+    monkeypatch.setattr("model.engine.has_openvino", lambda: False)
+    assert choose_precision("auto", "u2net", "cpu") == "bf16"
+    assert choose_precision("auto", "u2netp", "cpu") == "fp32"
     monkeypatch.setattr("model.engine._computes_in_bf16", lambda device: False)
     assert choose_precision("auto", "u2net", "cpu") == "fp32"
     with pytest.raises(DeviceError, match="only on a GPU"):
