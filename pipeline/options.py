@@ -144,7 +144,8 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
         raise RequestError(str(error)) from error
     _check_apart(flags.output, output, manifests)
     now = time.time()
-    run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
+    # Names of runs stand in the order of their starts; to the second, two short runs would not.
+    run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z-{secrets.token_hex(3)}"
     config = ProcessConfig(
         folder=output,
         maps=None,
