@@ -13,9 +13,7 @@ import argparse
 import hashlib
 import json
 import os
-import subprocess
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -28,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from benchmarks.process import measured
 from model.cpus import available_cpus
 from transforms.earlier import newest_report
 from transforms.maps import load_map, store_map
@@ -87,17 +86,6 @@ def make_output(source: str, output: Path, rows: int) -> None:
     (output / "report/latest.json").write_text(json.dumps(earlier))
 
 
-def measured(command: list[str]) -> tuple[float, float, float]:
-    """Run a command; give its seconds, the seconds of all processors, and its peak resident memory in MB."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(process.returncode)
-    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
 def main() -> None:
     """Make the output folder unless it is there, compare, and print what it took."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -112,10 +100,10 @@ def main() -> None:
     rows = sum(pq.read_metadata(shard).num_rows for shard in newest_report(str(output)))
     policies = [part for policy in flags.policy or ["0.7", "otsu"] for part in ("--policy", policy)]
     command = [sys.executable, "-m", "pipeline", "compare", "--from", str(output), *policies]
-    seconds, busy, peak = measured([*command, "--output", str(flags.work / "comparison")])
+    took = measured([*command, "--output", str(flags.work / "comparison")])
     print(
-        f"{rows} rows: {seconds:.0f} s, {rows / seconds:.0f} rows a second, "
-        f"{busy:.0f} processor seconds on {available_cpus()} cores, peak resident memory {peak:.0f} MB"
+        f"{rows} rows: {took.seconds:.0f} s, {rows / took.seconds:.0f} rows a second, "
+        f"{took.busy:.0f} processor seconds on {available_cpus()} cores, peak resident memory {took.peak:.0f} MB"
     )
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import statistics
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from benchmarks.process import measured
 from model.cpus import available_cpus
 from transforms.maps import map_uri
 
@@ -72,16 +71,6 @@ def bare_loop(folder: Path, output: Path) -> float:
     return time.perf_counter() - began
 
 
-def measured(command: list[str]) -> tuple[str, float]:
-    """Run a command; give what it printed and its peak resident memory in MB."""
-    found = subprocess.run(["/usr/bin/time", "-v", *command], capture_output=True, text=True, check=False)
-    if found.returncode:
-        raise SystemExit(found.stdout + found.stderr)
-    peak = re.search(r"Maximum resident set size \(kbytes\): (\d+)", found.stderr)
-    assert peak is not None
-    return found.stdout, int(peak.group(1)) / 1024
-
-
 def main() -> None:
     """Measure, and print each round and the medians of the ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -103,12 +92,12 @@ def main() -> None:
     for number in range(flags.rounds):
         output = flags.work / f"migrated{number}"
         migrate = ["migrate", *common, "--from", str(first), "--output", str(output), "--policy", POLICY]
-        _, our_memory = measured([*here, "pipeline", *migrate])
+        our_memory = measured([*here, "pipeline", *migrate]).peak
         latest = json.loads((output / "report/latest.json").read_text())["report"]
         ours = json.loads((output / latest / "run.json").read_text())["seconds"]
         bare = ["benchmarks.migrate", "--work", str(flags.work), "--bare", str(flags.work / f"bare{number}")]
-        printed, bare_memory = measured([*here, *bare])
-        theirs = float(printed)
+        loop = measured([*here, *bare])
+        theirs, bare_memory = float(loop.said), loop.peak
         ratios.append((ours / theirs, our_memory / bare_memory))
         print(
             f"migrate {flags.photos / ours:.1f} photos a second, {our_memory:.0f} MB; "

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Measured:
-    """seconds: of wall clock. busy: seconds of all processors. peak: resident MB of the largest process."""
+    """seconds: of wall clock. busy: seconds of all processors. said: its output.
+
+    peak: resident MB of the largest process; never less than the process has that started it, so start it from a small one.
+    """
 
     seconds: float
     busy: float
