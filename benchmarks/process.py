@@ -13,7 +13,7 @@ from dataclasses import dataclass
 class Measured:
     """seconds: of wall clock. busy: seconds of all processors. said: its output.
 
-    peak: resident MB of the largest process; never less than the process has that started it, so start it from a small one.
+    peak: resident MB of the largest process; never less than that of the process that started it.
     """
 
     seconds: float

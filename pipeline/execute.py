@@ -58,6 +58,7 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         lease.acquire()
     except (LeaseError, FatalError, PhotoError) as error:
         raise RequestError(f"--output {error}") from error
+    clean = True
     try:
         sweep(info.folder, everywhere=lease.taken_over)
         # Only now, as the run before may have completed while we waited for it.
@@ -81,11 +82,16 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
             with suppress(PhotoError, FatalError):  # the disk may be full
                 discard_shards(info)
                 record_stop(info, reason, code)
+        if not isinstance(error, StoppedError):
+            clean = False
+            with suppress(PhotoError, FatalError, OSError):
+                sweep(info.folder)  # what stopped the run may have kept it from removing an unfinished file, too
+                clean = True
         if isinstance(error, PhotoError):
             raise RunError(f"it ended without a report ({error.message})") from error
         raise
     finally:
-        lease.release()
+        lease.release(clean)
 
 
 def _may_be_committed(info: RunInfo) -> bool:

@@ -100,14 +100,14 @@ class Lease:
         self._stopping = True
         self._wake.set()
 
-    def release(self) -> None:
-        """Give the lease back, if it is still ours."""
+    def release(self, clean: bool = True) -> None:
+        """Give the lease back, if it is still ours; if not clean, leave it as a dead run's: the next sweeps."""
         self._released = True
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
         with suppress(PhotoError, FatalError):
-            if owner(self.folder) == self.run_id:
+            if clean and owner(self.folder) == self.run_id:
                 storage.delete(lease_uri(self.folder))
 
     def _renew(self) -> None:
