@@ -41,9 +41,7 @@ class Work:
     @property
     def nbytes(self) -> int:
         """Bytes of the file and of the decoded pixels that it holds."""
-        photo = self.photo
-        pixels = 0 if photo is None else photo.rgb.nbytes + (0 if photo.alpha is None else photo.alpha.nbytes)
-        return len(self.data) + pixels
+        return len(self.data) + (0 if self.photo is None else self.photo.nbytes)
 
 
 class WorkCoder(beam.coders.Coder):
