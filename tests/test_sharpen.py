@@ -28,7 +28,7 @@ def test_off_is_the_authors_preprocessing_exactly(size: tuple[int, int]) -> None
     ours = network_input(photo_of(image), OFF)
     assert ours.dtype == np.uint8
     assert ours.shape == (320, 320, 3)
-    assert np.abs(ours - theirs).max() <= 1  # the rounding to 8 bits, and of the weights
+    assert np.abs(ours - theirs).max() <= 0.5 + 1e-6  # nothing but the rounding to 8 bits
 
 
 def test_small_pictures_are_enlarged_without_dark_edges() -> None:
@@ -56,7 +56,7 @@ def test_is_independent_of_resolution() -> None:
     unscaled = Sharpening(working_side=10_000)  # a radius in pixels of the photo itself
     assert np.abs(
         network_input(photo_of(large), unscaled).astype(int) - network_input(photo_of(small), unscaled)
-    ).mean() > (1.5 * difference.mean())
+    ).mean() > (2 * difference.mean())
 
 
 @pytest.mark.parametrize("size", [(900, 1200), (641, 480), (6000, 4000), (5001, 333), (600, 9000)])

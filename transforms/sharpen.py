@@ -18,6 +18,7 @@ from transforms.opencv import cv2
 from transforms.types import Photo
 
 SIDE = 320  # pixels; the network's input
+UNIT = 2 * SIDE  # parts of a pixel between which sample points do not fall
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +88,21 @@ def reduce(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]
 
 
 def resize_official(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Resize to 320×320 as the authors do: bilinear without antialiasing (skimage `resize(order=1)`)."""
-    return cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR_EXACT)
+    """Resize to 320×320 as the authors do: bilinear without antialiasing (skimage `resize(order=1)`).
+
+    Sample points lie at multiples of 1/640 of a pixel, so integers give exact values; OpenCV's weights are of 1/256.
+    """
+    height, width = rgb.shape[:2]
+    top, bottom, down = _neighbours(height)
+    left, right, across = _neighbours(width)
+    down, across = down[:, None, None], across[None, :, None]
+    rows = rgb[top] * (UNIT - down) + rgb[bottom] * down
+    total = rows.take(left, axis=1) * (UNIT - across) + rows.take(right, axis=1) * across
+    return np.rint(total / (UNIT * UNIT)).astype(np.uint8)
+
+
+def _neighbours(length: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int32]]:
+    """Give for each of 320 sample points, pixel centres aligned, the two pixels beside it and the second's weight."""
+    position = np.clip((2 * np.arange(SIDE) + 1) * length - SIDE, 0, UNIT * (length - 1))  # pixels × UNIT
+    first, weight = np.divmod(position, UNIT)
+    return first, np.minimum(first + 1, length - 1), weight.astype(np.int32)
