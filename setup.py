@@ -27,11 +27,13 @@ setup(
         "opencv-python-headless>=4.12,<6",
         "pillow>=12.1.1,<13",
         "pyarrow>=18,<26",
+        "requests>=2.32,<3",
         "safetensors>=0.5,<1",
         "scipy>=1.15,<2",  # renders the sample catalog
         # A pair: torchvision is compiled against one torch, and one variant (CUDA or CPU) of it.
         "torch==2.13.*",
         "torchvision==0.28.*",
+        "urllib3>=2.3,<3",
     ],
     extras_require={
         "gcp": ["apache-beam[gcp]==2.77.*"],

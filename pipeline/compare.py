@@ -92,13 +92,15 @@ def compare(request: CompareRequest, names: Sequence[str]) -> int:
 
 def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]]) -> None:
     """Draw photo, map, A and B of each row, two rows beside each other, the most changed first."""
-    bases = _photo_folders(request.source)
+    settings = _settings(request.source)
+    folders, private = settings.get("manifest_folders", []), settings.get("allow_private_addresses", False)
     step = TILE + GAP
     lines = -(-max(len(changed), 1) // 2)
     sheet = Image.new("RGB", (8 * step + 3 * GAP, lines * step + GAP), PAPER[:3])
     for number, row in enumerate(changed):
         saliency = load_map(f"{request.source}/maps", row["map_key"])
-        photo = next((tile for base in bases if (tile := open_tile(storage.join(base, row["uri"]), TILE))), None)
+        uris = (storage.join(folder, row["uri"]) for folder in folders)  # to one of which its uri is relative
+        photo = next((tile for uri in uris if (tile := open_tile(uri, TILE, private))), None)
         if saliency is None:
             continue
         tile = photo or Image.fromarray(saliency.pixels).resize((TILE, TILE)).convert("RGB")
@@ -117,8 +119,8 @@ def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]]) -> None:
     storage.write(f"{request.output}/{SHEET}", buffer.getvalue(), "image/png")
 
 
-def _photo_folders(source: str) -> list[str]:
-    """Give the folders that the uris of a report may be relative to: those of the manifests that it was made from."""
+def _settings(source: str) -> dict[str, Any]:
+    """Give the settings of the run that made the newest report."""
     latest = json.loads(storage.read(f"{source}/report/latest.json").data)
     run = json.loads(storage.read(f"{source}/{latest['report']}/run.json").data)
-    return list(run["settings"].get("manifest_folders", []))
+    return dict(run["settings"])

@@ -135,6 +135,11 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="a photo of more pixels is a failed row (default: %(default)s)",
     )
+    run.add_argument(
+        "--allow_private_addresses",
+        action="store_true",
+        help="read http(s) photos from servers in your own network too, whoever wrote the manifest",
+    )
 
 
 def make_parser() -> Parser:
@@ -241,7 +246,7 @@ def _add_paths(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="M",
-        help="a CSV, JSON Lines or Parquet file with a uri column, a glob of such files, a folder of images, or a glob "
-        "of images; may be given more than once",
+        help="a CSV, JSON Lines or Parquet file with a uri column, also at an http(s) address; a glob of such files, a "
+        "folder of images, or a glob of images; may be given more than once",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="a folder, or gs://bucket/prefix")

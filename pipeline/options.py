@@ -153,6 +153,7 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
         output=pictures,
         limits=Limits(flags.max_bytes, flags.max_pixels),
         stop_fraction=flags.max_failure_fraction,
+        private=flags.allow_private_addresses,
         run_id=run_id,
     )
     settings = {name: value for name, value in sorted(vars(flags).items()) if name != "verbose"}
@@ -160,7 +161,7 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     settings |= {"manifest_folders": list(dict.fromkeys(manifest.base for manifest in manifests))}
     settings |= {"policy": policy.canonical(), "policy_sha256": policy.sha256(), "beam": list(others)}
     info = RunInfo(run_id, output, now, settings, versions(), flags.max_failure_fraction, leased=True)
-    plan = PlanConfig(output, output=pictures)
+    plan = PlanConfig(output, output=pictures, private=flags.allow_private_addresses)
     return RunRequest(
         manifests, plan, config, info, output, flags.runner, beam_arguments, flags.verbose, flags.keep_reports
     )

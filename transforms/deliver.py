@@ -31,6 +31,7 @@ class ProcessConfig:
     folder: the output folder or bucket prefix. run_id: of the run, whose lease says when to stop.
     maps, engine: how new maps are made; None if the network may not be asked.
     reported_maps: where to find the maps that the report before names, whatever made them (a migration), or None.
+    private: whether a web server that holds photos may be at a private address.
     force: predict and write anew even what is stored.
     stop_fraction: stop early if more than this share of a worker's first thousand rows fails.
     """
@@ -41,6 +42,7 @@ class ProcessConfig:
     output: OutputSettings = field(default_factory=OutputSettings)
     limits: Limits = field(default_factory=Limits)
     reported_maps: str | None = None
+    private: bool = False
     force: bool = False
     stop_fraction: float = 1.0
     run_id: str = ""

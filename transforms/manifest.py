@@ -95,7 +95,7 @@ def _resolve(pattern: str) -> list[ManifestFile]:
 
 
 def _kind(name: str) -> str | None:
-    stem, ending = os.path.splitext(name.lower())
+    stem, ending = os.path.splitext(storage.path_of(name).lower())
     if ending in COMPRESSION_ENDINGS:
         ending = os.path.splitext(stem)[1]
         return TABLE_ENDINGS.get(ending) if ending != ".parquet" else None
@@ -142,7 +142,7 @@ def read_manifest(file: ManifestFile) -> Iterator[ManifestRow]:
         with storage.open_read(file.uri) as stream:
             for line, record in _READERS[file.kind](_decompressed(stream, file.uri), file.uri):
                 yield _row(record, file, line)
-    except (OSError, EOFError, ValueError, OverflowError, pa.ArrowException) as error:
+    except (OSError, EOFError, ValueError, OverflowError, PhotoError, pa.ArrowException) as error:
         raise FatalError(f"{file.uri}: cannot be read after line {line}: {_reason(error)}") from error
 
 
@@ -304,7 +304,7 @@ def _as_text(value: Any) -> str:
 
 def _id_from_uri(uri: str) -> str:
     """Take the path without its ending for an id; of an absolute one, what follows the scheme or the root."""
-    path = uri.partition("://")[2] if storage.scheme(uri) != "file" else storage.local_path(uri)
+    path = storage.path_of(uri).partition("://")[2] if storage.scheme(uri) != "file" else storage.local_path(uri)
     return posixpath.splitext(posixpath.normpath(path.replace(os.sep, "/")).lstrip("/"))[0] if path else ""
 
 

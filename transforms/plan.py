@@ -46,6 +46,7 @@ class PlanConfig:
     folder: the output folder. earlier: the shards of the report before. output, maps: the settings of this run.
     redo: which rows that the report before knows are done again: `changed` (photo, settings or picture differ),
     `failed`, `damaged` (those in the table of ids at `damaged`), or `all`. Rows it does not know are done always.
+    private: as in ProcessConfig.
     """
 
     folder: str
@@ -54,6 +55,7 @@ class PlanConfig:
     maps: MapSettings | None = None
     redo: str = "changed"
     damaged: str | None = None
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def plan_shard(
         present[id_of_output(name)].append((f"{IMAGES}/{name}", size))
     rows = _without_duplicates(rows)
     open_rows = [row for row in rows if row.failure is None and not _settled(row, records, config)]
-    facts = {} if config.maps is None else storage.source_facts({row.source for row in open_rows})
+    facts = {} if config.maps is None else storage.source_facts({row.source for row in open_rows}, config.private)
     todo, positions, changes, claimed, gone = [], [], {}, set(), []
     for row in rows:
         first = row.id not in claimed and (row.failure is None or row.failure.code != "duplicate_id")

@@ -40,10 +40,10 @@ def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
         return work
     effort = work.effort
     try:
-        blob = step(effort, "read", storage.read, rows[0].source, config.limits.max_bytes)
+        blob = step(effort, "read", storage.read, rows[0].source, config.limits.max_bytes, config.private)
         effort.counts["photos_read"] += 1
         sha256 = hashlib.sha256(blob.data).hexdigest()
-        work = replace(work, source_version=blob.version, source_sha256=sha256, data=blob.data)
+        work = replace(work, source_version=blob.version or None, source_sha256=sha256, data=blob.data)
         image = step(effort, "decode", open_photo, blob.data, config.limits)
         work = replace(work, room=PIXELS.reserve(image.width * image.height))
         photo = step(effort, "decode", decode_opened, image)

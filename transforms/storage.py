@@ -1,5 +1,6 @@
-"""Bytes in and out: local paths and gs://. With the two modules it speaks for, the only one that touches storage.
+"""Bytes in and out: local paths and gs://; in only: http(s)://.
 
+Nothing but this module and those that it speaks for touches storage.
 A local file is written beside its final name and renamed; an object appears whole when its one upload ends. So nobody
 ever sees half a file (and a rename on an object store, which is a copy and a delete, is never needed).
 """
@@ -12,8 +13,9 @@ import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
+from types import ModuleType
 from typing import IO
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin, urlsplit
 
 from transforms import local_files, objects
 from transforms.objects import GS
@@ -37,7 +39,9 @@ def local_path(uri: str) -> str:
 
 
 def join(folder: str, name: str) -> str:
-    """Resolve a name against a folder or bucket prefix; an absolute name or URI stays as it is."""
+    """Resolve a name against a folder, bucket prefix or web address; an absolute name or URI stays as it is."""
+    if is_web(folder) and scheme(name) == "file" and not name.lower().startswith("file://"):
+        return urljoin(f"{folder}/", name)
     if scheme(name) != "file" or name.lower().startswith("file://") or os.path.isabs(name):
         return name
     if scheme(folder) == "file":
@@ -50,27 +54,54 @@ def parent(uri: str) -> str:
     """Give the folder that a file or object lies in."""
     if scheme(uri) == "file":
         return os.path.dirname(os.path.abspath(local_path(uri)))
-    return uri.rsplit("/", 1)[0]
+    return path_of(uri).rsplit("/", 1)[0]
 
 
-def read(uri: str, max_bytes: int | None = None) -> Blob:
-    """Read a whole file or object.
+def is_web(uri: str) -> bool:
+    """Tell whether a URI is on a web server: it can be read, and nothing else."""
+    return scheme(uri) in ("http", "https")
+
+
+def path_of(uri: str) -> str:
+    """Take off a web address what is not its path: what is asked of the server, and the place in the page."""
+    return urlsplit(uri)._replace(query="", fragment="").geturl() if is_web(uri) else uri
+
+
+def read(uri: str, max_bytes: int | None = None, private: bool = False) -> Blob:
+    """Read a whole file or object, or what a web server answers.
+
+    private: whether a web server may be at a private address.
 
     Raises:
-        PhotoError: not_found, forbidden, too_large, timeout, http_error or bad_row (a scheme that is not read).
+        PhotoError: not_found, forbidden, blocked_address, too_large, timeout, http_error or bad_row (a scheme that is
+            not read).
     """
     kind = scheme(uri)
     if kind == "file":
         return local_files.read(local_path(uri), max_bytes)
     if kind == "gs":
         return objects.read(uri, max_bytes)
-    raise PhotoError("bad_row", f"{uri}: cannot read {kind}:// addresses; give a path or a gs:// address")
+    if is_web(uri):
+        return web().read(uri, max_bytes, private)
+    raise PhotoError("bad_row", f"{uri}: cannot read {kind}:// addresses; give a path, a gs:// or an https:// address")
 
 
-def source_facts(uris: Iterable[str]) -> dict[str, SourceFacts | None]:
-    """Give of each file or object its version and a content key, without reading it; None where that cannot be had."""
+def web() -> ModuleType:
+    """Give the module that speaks to web servers. Imported late: most catalogs need none of it, and it takes memory."""
+    from transforms import web
+
+    return web
+
+
+def source_facts(uris: Iterable[str], private: bool = False) -> dict[str, SourceFacts | None]:
+    """Give of each photo its version and a content key, without reading it; None where that cannot be had.
+
+    private: as in read.
+    """
     uris = list(uris)
     facts = objects.source_facts([uri for uri in uris if scheme(uri) == "gs"])
+    if pages := [uri for uri in uris if is_web(uri)]:
+        facts |= web().source_facts(pages, private)
     for uri in uris:
         if uri not in facts:
             facts[uri] = local_files.source_facts(local_path(uri)) if scheme(uri) == "file" else None
@@ -150,7 +181,7 @@ def is_folder(uri: str) -> bool:
     """Tell whether a URI names a folder: a local directory, or a prefix under which there is an object."""
     if scheme(uri) == "gs":
         return next(iter(list_files(uri)), None) is not None
-    return os.path.isdir(local_path(uri))
+    return not is_web(uri) and os.path.isdir(local_path(uri))
 
 
 def list_files(folder: str) -> Iterator[str]:
@@ -199,6 +230,8 @@ def _as_folder(uri: str) -> str:
 def glob(pattern: str) -> list[str]:
     """List the files that match a pattern (`*`, `?`, `[…]`; `**` spans folders), sorted; a name matches itself.
 
+    A web address is no pattern.
+
     Raises:
         PhotoError: an object store cannot be asked.
     """
@@ -210,6 +243,8 @@ def glob(pattern: str) -> list[str]:
         prefix = name[: min(name.find(c) for c in "*?[" if c in name)]
         listed = (blob.name for blob in objects.list_blobs(bucket, prefix))
         return sorted(f"{GS}{bucket}/{found}" for found in listed if matcher.fullmatch(found))
+    if is_web(pattern):
+        return [pattern]
     path = local_path(pattern)
     if os.path.isfile(path):  # a name may itself contain a bracket
         return [path]
@@ -218,7 +253,7 @@ def glob(pattern: str) -> list[str]:
 
 def has_magic(pattern: str) -> bool:
     """Tell whether a name is a pattern rather than a plain name."""
-    return local_glob.has_magic(pattern)
+    return not is_web(pattern) and local_glob.has_magic(pattern)
 
 
 def same_file(one: str, other: str) -> bool:
@@ -229,11 +264,14 @@ def same_file(one: str, other: str) -> bool:
 
 
 def open_read(uri: str) -> IO[bytes]:
-    """Open a file or object for reading in pieces.
+    """Open a file, an object or what a web server answers for reading in pieces. Whoever calls trusts the address.
 
     Raises:
         OSError: it cannot be opened, or later, read to its end.
+        PhotoError: a web server does not give it.
     """
+    if is_web(uri):
+        return web().download(uri, private=True)
     if scheme(uri) == "gs":
         return io.BufferedReader(objects.ObjectReader(uri), buffer_size=1 << 20)
     return open(local_path(uri), "rb")

@@ -20,8 +20,9 @@ FAILURE_CODES = {
     "not_found": "there is no such file or object",
     "forbidden": "the file or object may not be read",
     "read_failed": "the file is there, but reading it failed",
-    "http_error": "the object store answered with an error",
-    "timeout": "the object store did not answer in time",
+    "blocked_address": "the web address leads to a machine that is not public (--allow_private_addresses)",
+    "http_error": "the server or object store answered with an error",
+    "timeout": "the server or object store did not answer in time",
     "too_large": "more bytes than --max_bytes",
     "too_many_pixels": "more pixels than --max_pixels",
     "not_an_image": "the bytes are no picture at all",
@@ -74,7 +75,10 @@ class MapOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A file or object as it was read. version: size and mtime_ns of a file, generation of an object."""
+    """A file or object as it was read.
+
+    version: size and mtime_ns of a file, generation of an object, strong ETag of a web server, or empty without one.
+    """
 
     data: bytes
     version: str
