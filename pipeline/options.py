@@ -247,7 +247,13 @@ def check_beam(runner: str, others: Sequence[str]) -> list[str]:
 
 
 def absolute(folder: str) -> str:
-    """Make a local folder's path absolute; leave another address but for its last slash."""
+    """Make a local folder's path absolute; leave another address but for its last slash.
+
+    Raises:
+        RequestError: it is on a web server, where no output can be.
+    """
+    if storage.is_web(folder):
+        raise RequestError(f"{folder}: an output is in a folder or at a gs:// address")
     return folder.rstrip("/") if storage.scheme(folder) != "file" else os.path.abspath(storage.local_path(folder))
 
 
