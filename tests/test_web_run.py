@@ -96,9 +96,13 @@ def test_private_servers_must_be_allowed_and_verify_repairs_from_the_web(site: S
     assert {row["method"] for row in report_rows(tmp_path / "out")} == {"otsu"}
 
 
-def test_a_manifest_that_is_not_there_is_an_error_of_the_request(
+def test_a_wrong_address_is_a_failed_row_and_of_a_manifest_an_error_of_the_request(
     site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    site.pages["/bad.csv"] = (b"id,uri\na,http://[::1/x.jpg\nb,//[\nc,ftp://x/y\nd,http://\n", None)
+    assert run("run", "--manifest", f"{site.url}/bad.csv", "--output", tmp_path / "bad", *NIGHT) == 1
+    assert [row["code"] for row in report_rows(tmp_path / "bad")] == ["bad_row", "not_found", "bad_row", "bad_row"]
+    capsys.readouterr()
     for path, said in (("/none.csv", "404"), ("/page", "expected an ending"), ("/shop/p/", "expected an ending")):
         assert run("run", "--manifest", f"{site.url}{path}", "--output", tmp_path / "out", *NIGHT) == 2
         error = capsys.readouterr().err

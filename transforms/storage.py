@@ -11,11 +11,12 @@ import glob as local_glob
 import io
 import os
 import posixpath
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from types import ModuleType
 from typing import IO
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urljoin
 
 from transforms import local_files, objects
 from transforms.objects import GS
@@ -41,7 +42,9 @@ def local_path(uri: str) -> str:
 def join(folder: str, name: str) -> str:
     """Resolve a name against a folder, bucket prefix or web address; an absolute name or URI stays as it is."""
     if is_web(folder) and scheme(name) == "file" and not name.lower().startswith("file://"):
-        return urljoin(f"{folder}/", name)
+        with suppress(ValueError):  # not an address, as reading it will say
+            return urljoin(f"{folder}/", name)
+        return f"{folder}/{name}"
     if scheme(name) != "file" or name.lower().startswith("file://") or os.path.isabs(name):
         return name
     if scheme(folder) == "file":
@@ -64,7 +67,7 @@ def is_web(uri: str) -> bool:
 
 def path_of(uri: str) -> str:
     """Take off a web address what is not its path: what is asked of the server, and the place in the page."""
-    return urlsplit(uri)._replace(query="", fragment="").geturl() if is_web(uri) else uri
+    return re.split("[?#]", uri, maxsplit=1)[0] if is_web(uri) else uri
 
 
 def read(uri: str, max_bytes: int | None = None, private: bool = False) -> Blob:

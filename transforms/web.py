@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from http import HTTPStatus
 from typing import IO, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -96,7 +97,7 @@ def source_facts(uris: Iterable[str], private: bool) -> dict[str, SourceFacts | 
     silent: Counter[str] = Counter()
 
     def ask(uri: str) -> SourceFacts | None:
-        host = urlsplit(uri).netloc
+        host = uri.split("/", 3)[2]
         if silent[host] >= GIVE_UP_A_HOST:
             return None  # reading it will say why
 
@@ -140,7 +141,7 @@ def _answer(method: str, uri: str, private: bool, deadline: float) -> Iterator[r
     """
     session, address = _session(private), uri
     for _ in range(REDIRECTS + 1):
-        with _translated(uri):
+        with _translated(uri, "bad_row" if address == uri else "http_error"):
             request = session.prepare_request(requests.Request(method, address))
             address = str(request.url)
             environment = session.merge_environment_settings(address, {}, True, None, None)  # proxies, certificates
@@ -151,14 +152,16 @@ def _answer(method: str, uri: str, private: bool, deadline: float) -> Iterator[r
                 _check(response, uri)
                 yield response
                 return
-            address = urljoin(address, response.headers["Location"])
+            with _translated(uri, "http_error"):
+                address = urljoin(address, response.headers["Location"])
+                scheme = urlsplit(address).scheme
         finally:
             if method == "GET":
                 response.close()  # what has been read to its end has gone back to its pool already
             else:
                 response.raw.release_conn()
-        if urlsplit(address).scheme not in SCHEMES:
-            raise PhotoError("http_error", f"{uri}: redirects to {urlsplit(address).scheme}://")
+        if scheme not in SCHEMES:
+            raise PhotoError("http_error", f"{uri}: redirects to {scheme}://")
     raise PhotoError("http_error", f"{uri}: more than {REDIRECTS} redirects")
 
 
@@ -166,7 +169,8 @@ def _check(response: requests.Response, uri: str) -> None:
     status = response.status_code
     if status == 200:
         return
-    said = f"{uri}: the server answered {status} {response.reason or ''}".rstrip()
+    meaning = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
+    said = f"{uri}: the server answered {status} {meaning}".rstrip()
     if status in GONE:
         raise PhotoError("not_found", said)
     if status in REFUSED:
@@ -179,14 +183,14 @@ def _check(response: requests.Response, uri: str) -> None:
 def _asked_wait(response: requests.Response) -> float:
     try:
         return Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
-    except InvalidHeader:
+    except (InvalidHeader, ValueError, OverflowError):
         return 0
 
 
 def _body(response: requests.Response, uri: str, max_bytes: int | None, deadline: float) -> Iterator[bytes]:
     """Give the body in pieces. Each is what has arrived, so that a server that trickles meets the deadline."""
-    announced = response.headers.get("Content-Length", "")
-    if max_bytes is not None and announced.isdecimal() and int(announced) > max_bytes:
+    announced = response.raw.length_remaining
+    if max_bytes is not None and announced is not None and announced > max_bytes:
         raise PhotoError("too_large", f"{uri}: {announced} bytes, the limit is {max_bytes} (--max_bytes)")
     received = 0
     while True:
@@ -209,21 +213,27 @@ def _strong_etag(response: requests.Response) -> str:
 
 
 @contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    """Translate whatever requests and urllib3 raise to a PhotoError of one line."""
+def _translated(uri: str, no_address: str = "http_error") -> Iterator[None]:
+    """Translate whatever requests and urllib3 raise to a PhotoError of one line.
+
+    no_address: the code if what was to be asked is no address at all.
+    """
     try:
         yield
     except PhotoError as error:
         raise PhotoError(error.code, f"{uri}: {error.message}") from None
+    except requests.exceptions.InvalidHeader as error:
+        raise PhotoError("http_error", f"{uri}: {_line(error)}") from error
     except ValueError as error:  # requests' InvalidURL and its like, and what IDNA refuses
-        raise PhotoError("bad_row", f"{uri}: not an address: {_line(error)}") from error
+        raise PhotoError(no_address, f"{uri}: not an address: {_line(error)}") from error
     except requests.exceptions.SSLError as error:
         raise PhotoError("http_error", f"{uri}: no secure connection: {_line(_cause(error))}") from error
     except (requests.RequestException, HTTPError, OSError) as error:
         cause = _cause(error)
         if isinstance(error, requests.Timeout) or isinstance(cause, TimeoutError):
             raise _TransientError("timeout", f"{uri}: no answer in time") from error
-        raise _TransientError("http_error", f"{uri}: {_line(cause)}") from error
+        said = _line(cause) if isinstance(cause, OSError) else f"no proper answer: {_line(cause)}"
+        raise _TransientError("http_error", f"{uri}: {said}") from error
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -235,7 +245,8 @@ def _cause(error: BaseException) -> BaseException:
 
 def _line(error: BaseException) -> str:
     said = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error).strip()
-    return (said or type(error).__name__).splitlines()[0].lower()
+    line = str(said or type(error).__name__).splitlines()[0].lower()
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def _session(private: bool) -> requests.Session:
