@@ -220,6 +220,22 @@ def test_what_a_new_policy_fails_is_taken_down(shop: Path) -> None:
         assert (rows["p1"]["code"], rows["p1"]["output_uri"]) == ("no_subject", None)
 
 
+def test_a_photo_without_a_product_is_read_again_only_if_something_changed(shop: Path) -> None:
+    policy = shop / "p.toml"
+    policy.write_text("[category.hat]\nminimum_component = 100000\n")
+    anew = ("--policy", policy, "--max_failure_fraction", "1")
+    again(shop, *anew)
+    before = report_rows(shop / "out")
+    assert again(shop, *anew)["work"] == {"photos_read": 1}  # the broken one
+    assert [row for row in report_rows(shop / "out") if row["code"]] == [row for row in before if row["code"]]
+    touch(shop)  # p1, a hat
+    assert again(shop, *anew)["work"] == {"photos_read": 2}
+    (shop / "out/images/p3.jpg").write_bytes(b"whose picture is this?")
+    assert again(shop, *anew)["work"] == {"photos_read": 2, "images_removed": 1}
+    assert again(shop, *anew, "--retry_failed")["work"]["photos_read"] == 4
+    assert again(shop)["work"] == {"photos_read": 4, "images_written": 3}
+
+
 def test_equal_photos_under_many_names_are_predicted_once(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

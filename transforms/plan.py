@@ -118,8 +118,13 @@ def _settled(row: ManifestRow, records: dict[str, tuple[int, dict[str, Any]]], c
 def _unchanged(
     row: ManifestRow, record: dict[str, Any], files: Listed, facts: SourceFacts | None, config: PlanConfig
 ) -> bool:
-    """Tell whether a row's photo, settings and picture are what the report before says."""
-    if config.redo != "changed" or config.maps is None or row.failure is not None or record["status"] == "failed":
+    """Tell whether a row's photo, settings and picture are what the report before says.
+
+    What failed is tried again, but where photo and settings alone decide it: then it has no picture, now as before.
+    """
+    if config.redo != "changed" or config.maps is None or row.failure is not None:
+        return False
+    if record["status"] == "failed" and record["code"] != "no_subject":
         return False
     if facts is None or facts.version != record["source_version"] or row.uri != record["uri"]:
         return False
@@ -128,7 +133,7 @@ def _unchanged(
     return (
         record["settings_sha256"] == settings_sha256(rule, settings.background, settings.format)
         and record["map_key"] == map_key(record["source_sha256"], config.maps)
-        and (record["output_uri"], record["output_bytes"]) in files
+        and ((record["output_uri"], record["output_bytes"]) in files if record["output_uri"] else not files)
     )
 
 
