@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.cpus import available_cpus
-from model.engine import EngineConfig, load
+from model.engine import PRECISIONS, EngineConfig, load
 from transforms.composite import composite
 from transforms.decode import decode
 from transforms.effort import Effort
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="photos")
     parser.add_argument("--masks", type=Path, required=True, metavar="FOLDER", help="their true masks, <name>.png")
     parser.add_argument("--model", nargs="+", default=["u2net"], choices=["u2net", "u2netp"])
-    parser.add_argument("--precision", nargs="+", default=["auto"], choices=["auto", "fp32", "bf16", "fp16"])
+    parser.add_argument("--precision", nargs="+", default=["auto"], choices=["auto", *PRECISIONS])
     parser.add_argument("--sharpen", nargs="+", type=int, default=[150], metavar="PERCENT")
     parser.add_argument("--resize", nargs="+", default=["official"], choices=["official", "aa"])
     parser.add_argument("--policy", nargs="+", default=["0.7"], metavar="P")

@@ -53,7 +53,7 @@ def main() -> None:
         calls = {f"ONNX Runtime {onnxruntime.__version__} fp32": of_onnx_runtime(model, images)}
         auto = choose_precision("auto", model, "cpu")
         for kind in (OpenVinoEngine, TorchEngine):
-            for precision in dict.fromkeys(("fp32", auto)):
+            for precision in dict.fromkeys(("fp32", auto, *(["int8"] if kind is OpenVinoEngine else []))):
                 try:
                     engine = kind(EngineConfig(locate(model), "cpu", precision))
                 except DeviceError:

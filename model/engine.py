@@ -26,7 +26,7 @@ SIDE = 320  # pixels; the side of the square that the authors trained on
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 DEVICES = ("cpu", "cuda")
 
 
@@ -152,16 +152,19 @@ def choose_precision(wanted: str, model: str, device: str) -> str:
     3 points of IoU in torch (SOD, 100 photos, at 0.7: .523 in float32, .524 and .494 in bfloat16).
 
     Raises:
-        DeviceError: `fp16` on a CPU, which none of our engines computes in.
+        DeviceError: `fp16` on a CPU, which none of our engines computes in, or `int8` anywhere but in OpenVINO on a
+            processor with instructions for it: without, its sums would overflow.
     """
     if wanted == "fp16" and device == "cpu":
         raise DeviceError("--precision fp16: only on a GPU. Use --precision bf16 or fp32 with --device cpu")
+    if wanted == "int8" and not (device == "cpu" and has_openvino() and computes_in_int8()):
+        raise DeviceError("--precision int8: only on a processor with VNNI, in OpenVINO. Use --precision auto")
     if wanted != "auto":
         if wanted not in PRECISIONS:
-            raise DeviceError(f"--precision {wanted}: expected auto, fp32, bf16 or fp16")
+            raise DeviceError(f"--precision {wanted}: expected auto, fp32, bf16, fp16 or int8")
         return wanted
     harmless = usual_precision(model) == "bf16" or (device == "cpu" and has_openvino())
-    return "bf16" if harmless and _computes_in_bf16(device) else "fp32"
+    return "bf16" if harmless and computes_in_bf16(device) else "fp32"
 
 
 def usual_precision(model: str) -> str:
@@ -169,14 +172,23 @@ def usual_precision(model: str) -> str:
     return "bf16" if model == "u2net" else "fp32"
 
 
-def _computes_in_bf16(device: str) -> bool:
+def computes_in_bf16(device: str) -> bool:
     """Tell whether bfloat16 is the device's own; emulated, it is several times slower than float32."""
     if device == "cuda":
         import torch
 
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool({"avx512_bf16", "amx_bf16"} & _cpu_features())
+
+
+def computes_in_int8() -> bool:
+    """Tell whether the processor adds products of 8-bit numbers up in 32 bits at once (VNNI)."""
+    return bool({"avx512_vnni", "avx_vnni"} & _cpu_features())
+
+
+def _cpu_features() -> set[str]:
+    """Name what the processor can do, as Linux calls it; nothing elsewhere."""
     try:
-        features = Path("/proc/cpuinfo").read_text().partition("\nflags")[2].partition("\n")[0].split()
+        return set(Path("/proc/cpuinfo").read_text().partition("\nflags")[2].partition("\n")[0].split())
     except OSError:  # not Linux
-        return False
-    return bool({"avx512_bf16", "amx_bf16"} & set(features))
+        return set()

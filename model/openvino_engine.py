@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from model import openvino_graph
 from model.checkpoint import load_state
 from model.cpus import available_cpus
-from model.engine import SIDE, Engine, EngineConfig, choose_precision
+from model.engine import SIDE, Engine, EngineConfig, choose_precision, computes_in_bf16
+from model.int8 import read_largest
+from model.openvino_int8 import Quantizer
 from model.openvino_runtime import ov
 
-HINTS = {"fp32": "f32", "bf16": "bf16"}
+BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 
 
 class OpenVinoEngine(Engine):
@@ -23,20 +25,22 @@ class OpenVinoEngine(Engine):
         """Read, verify and place the weights (see engine.load)."""
         self.name = f"openvino {ov.__version__.partition('-')[0]}"
         self.batch_size = config.batch_size or 1
-        state = load_state(config.weights)
         precision = choose_precision(config.precision, config.weights.model, "cpu")
+        int8 = Quantizer(read_largest(config.weights)) if precision == "int8" else None
+        bf16 = precision == "bf16" or (precision == "int8" and computes_in_bf16("cpu"))  # what int8 leaves out
+        state = load_state(config.weights)
         streams = available_cpus()
         self._compiled = ov.Core().compile_model(
-            openvino_graph.build(config.weights.model, state, bf16=precision == "bf16"),
+            openvino_graph.build(config.weights.model, state, bf16, int8),
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": HINTS[precision],
+                "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": streams,
                 "ENABLE_CPU_PINNING": False,  # another process of ours would pin its threads to the same cores
             },
         )
-        self.size_bytes = sum(array.nbytes for array in state.values()) // (1 if precision == "fp32" else 2)
+        self.size_bytes = sum(array.size for array in state.values()) * BYTES[precision]
         self._callers = threading.BoundedSemaphore(streams)
         self._mine = threading.local()
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from model.engine import MEAN, SIDE, STD
 from model.openvino_runtime import ops, ov
 from weights.convert import SIDE_STAGES, STAGES
 
+if TYPE_CHECKING:
+    from model.openvino_int8 import Quantizer
+
 FLAT = ("stage5", "stage6", "stage5d")  # RSU4F: dilated instead of pooled
 BOUND = float(np.finfo(np.float32).max)
 
@@ -24,25 +28,28 @@ class _Builder:
     """Builds nodes from parameters; a node maps [1, C, H, W] to [1, C', H', W'].
 
     bf16: the graph will run in bfloat16, which takes some care (see bfloat16.py); to float32 it makes no difference.
+    int8: what makes the convolutions that run in int8, if any do; it knows tensors by their node's name.
     """
 
-    def __init__(self, state: State, bf16: bool) -> None:
-        self.state, self.bf16 = state, bf16
+    def __init__(self, state: State, bf16: bool, int8: Quantizer | None) -> None:
+        self.state, self.bf16, self.int8 = state, bf16, int8
 
     def convolution(self, x: ov.Node, name: str, dilation: int = 1, again: Sequence[int] = ()) -> ov.Node:
         """Convolve. again: input channels that stand a second time behind the others."""
-        weight, bias = self.state[f"{name}.weight"], self.state[f"{name}.bias"]
+        weight, bias = self.state[f"{name}.weight"], self.state[f"{name}.bias"][None, :, None, None]
+        pad = [dilation * (weight.shape[2] // 2)] * 2
+        if self.int8 and self.int8.knows(x):
+            return ops.add(self.int8.convolution(x, weight, pad, dilation, name), ops.constant(bias))
         if self.bf16:
             weight = round_filters(weight)
         weight = np.concatenate([weight, weight[:, list(again)]], 1) if again else weight
-        pad = [dilation * (weight.shape[2] // 2)] * 2
         y = ops.convolution(x, ops.constant(weight), [1, 1], pad, pad, [dilation, dilation], name=name)
         if self.bf16:
             y = ops.clamp(y, -BOUND, BOUND)  # or the plugin makes the bias the convolution's own, and rounds it
-        return ops.add(y, ops.constant(bias[None, :, None, None]))
+        return ops.add(y, ops.constant(bias))
 
     def block(self, x: ov.Node, name: str, dilation: int = 1, again: Sequence[int] = ()) -> ov.Node:
-        return ops.relu(self.convolution(x, f"{name}.conv_s1", dilation, again))
+        return ops.relu(self.convolution(x, f"{name}.conv_s1", dilation, again), name=name)
 
     def stage(self, x: ov.Node, name: str, depth: int) -> ov.Node:
         flat = name in FLAT
@@ -60,7 +67,7 @@ class _Builder:
             x, again = self.join(x, below, skips.pop())
             below = f"{name}.rebnconv{level}d"
             x = self.block(x, below, dilations[level - 1] if flat else 1, again)
-        return ops.add(x, features)
+        return ops.add(x, features, name=name)
 
     def join(self, x: ov.Node, block: str, skip: ov.Node) -> tuple[ov.Node, Sequence[int]]:
         """Set a block's output, grown, before the skip, and behind both what is constant in the block's channels.
@@ -77,15 +84,16 @@ class _Builder:
         return ops.concat([grow_to(rest, skip), skip, ops.constant(maps)], 1), channels
 
 
-def build(model: str, state: State, bf16: bool = False) -> ov.Model:
+def build(model: str, state: State, bf16: bool = False, int8: Quantizer | None = None) -> ov.Model:
     """Build the network: uint8 [1, 320, 320, 3] RGB in, float32 [1, 320, 320] probability out.
 
     Args:
         model: `u2net` or `u2netp`.
         state: its parameters, as checkpoint.load_state gives them.
         bf16: whether it will run in bfloat16.
+        int8: what makes some of its convolutions int8.
     """
-    builder, depths = _Builder(state, bf16), {name: depth for name, depth, *_ in STAGES[model]}
+    builder, depths = _Builder(state, bf16, int8), {name: depth for name, depth, *_ in STAGES[model]}
     images = ops.parameter([1, SIDE, SIDE, 3], np.uint8, name="images")
     x, skips = normalise(images), []
     for number in range(1, 6):
@@ -118,7 +126,13 @@ def shrink(x: ov.Node) -> ov.Node:
 def grow_to(x: ov.Node, like: ov.Node) -> ov.Node:
     """Resize to the height and width of another node, bilinearly."""
     return ops.interpolate(
-        x, size(like), "linear_onnx", "sizes", coordinate_transformation_mode="half_pixel", axes=np.array([2, 3])
+        x,
+        size(like),
+        "linear_onnx",
+        "sizes",
+        coordinate_transformation_mode="half_pixel",
+        axes=np.array([2, 3]),
+        name=f"{x.get_friendly_name()} grown",
     )
 
 

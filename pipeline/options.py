@@ -174,6 +174,7 @@ def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapS
     """
     from model.checkpoint import load_state
     from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, usual_precision
+    from model.int8 import read_largest
 
     local = runners.is_local(flags.runner, others)
     try:
@@ -185,6 +186,8 @@ def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapS
             precision = choose_precision(flags.precision, flags.model, device)
         else:  # the same for every worker, whatever each could do
             precision = usual_precision(flags.model) if flags.precision == "auto" else flags.precision
+        if precision == "int8":
+            read_largest(weights)  # to know that they are there
     except (WeightsError, DeviceError) as error:
         raise RequestError(str(error)) from error
     origin = MapOrigin(flags.model, weights.sha256, precision)

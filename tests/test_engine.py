@@ -169,14 +169,14 @@ def test_cuda_without_cuda_fails_closed(u2netp: Any) -> None:
 
 
 def test_precision_is_chosen_by_model_and_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.engine._computes_in_bf16", lambda device: True)
+    monkeypatch.setattr("model.engine.computes_in_bf16", lambda device: True)
     assert choose_precision("auto", "u2net", "cpu") == "bf16"
     assert choose_precision("auto", "u2netp", "cpu") == "bf16"
     assert choose_precision("fp32", "u2net", "cpu") == "fp32"
     monkeypatch.setattr("model.engine.has_openvino", lambda: False)
     assert choose_precision("auto", "u2net", "cpu") == "bf16"
     assert choose_precision("auto", "u2netp", "cpu") == "fp32"
-    monkeypatch.setattr("model.engine._computes_in_bf16", lambda device: False)
+    monkeypatch.setattr("model.engine.computes_in_bf16", lambda device: False)
     assert choose_precision("auto", "u2net", "cpu") == "fp32"
     with pytest.raises(DeviceError, match="only on a GPU"):
         choose_precision("fp16", "u2net", "cpu")
