@@ -18,7 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from model.cpus import available_cpus
-from model.engine import DeviceError, Engine, EngineConfig, choose_precision
+from model.engine import DeviceError, Engine, EngineConfig
 from model.openvino_engine import OpenVinoEngine
 from model.torch_engine import TorchEngine
 from weights.fetch import fetch
@@ -51,11 +51,11 @@ def main() -> None:
     print("| model | engine | ms a photo | times as fast as ONNX Runtime |\n|---|---|---|---|")
     for model in flags.model:
         calls = {f"ONNX Runtime {onnxruntime.__version__} fp32": of_onnx_runtime(model, images)}
-        auto = choose_precision("auto", model, "cpu")
+        weights = locate(model)
         for kind in (OpenVinoEngine, TorchEngine):
-            for precision in dict.fromkeys(("fp32", auto, *(["int8"] if kind is OpenVinoEngine else []))):
+            for precision in ("fp32", "bf16", "int8"):
                 try:
-                    engine = kind(EngineConfig(locate(model), "cpu", precision))
+                    engine = kind(EngineConfig(weights, "cpu", precision))
                 except DeviceError:
                     continue
                 calls[f"{engine.name} {precision}"] = of_engine(engine, images)

@@ -30,7 +30,7 @@ from benchmarks.rates import (
     run_pipeline,
 )
 from model.cpus import available_cpus
-from model.engine import PRECISIONS, DeviceError, choose_precision
+from model.engine import PRECISIONS, DeviceError, choose_precision, engine_of
 from weights.files import WeightsError, WeightsFile, locate
 
 PARTS = ("engine", "pipeline", "parity")
@@ -56,13 +56,13 @@ def find_weights(model: str, kind: str, work: Path) -> tuple[WeightsFile, bool]:
     return random_weights(model, work / f"random-{model}.safetensors"), False
 
 
-def usable(precisions: Sequence[str], device: str) -> list[str]:
+def usable(precisions: Sequence[str], weights: WeightsFile, device: str) -> list[str]:
     """Leave out the precisions that the device does not compute in, and say so."""
     found = []
     for precision in precisions:
         try:
-            found.append(choose_precision(precision, "u2net", device))
-        except DeviceError as error:
+            found.append(choose_precision(precision, weights, engine_of(device)))
+        except (DeviceError, WeightsError) as error:
             print(f"Left out: {error}.")
     return found
 
@@ -197,7 +197,7 @@ def main() -> None:
         print(f"## {card.name}\n")
         print("\n".join(card.lines) + "\n")
         weights, published = find_weights(flags.model, flags.weights, work)
-        precisions = usable(flags.precision, card.device)
+        precisions = usable(flags.precision, weights, card.device)
         photos = make_photos(work / "photos", flags.count, flags.photos)
         if "pipeline" in flags.parts:  # first, while this process holds nothing of the GPU
             measure_pipeline(flags, weights, published, photos, precisions[0], work)

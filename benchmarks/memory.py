@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.process import measured
-from model.engine import choose_precision
+from model.engine import choose_precision, engine_of
 from transforms.maps import MapSettings, map_key, store_map
 from transforms.sharpen import SIDE, Sharpening
 from transforms.types import MapOrigin, SaliencyMap
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000])
     flags = parser.parse_args()
     photos = sorted(path for path in flags.photos.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
-    precision = choose_precision("auto", flags.model, "cpu")
+    precision = choose_precision("auto", locate(flags.model), engine_of("cpu"))
     settings = MapSettings(MapOrigin(flags.model, locate(flags.model).sha256, precision), Sharpening())
     empty = measured([sys.executable, "-c", WITHOUT_MODEL]).peak
     model = measured([sys.executable, "-c", MODEL_ALONE, flags.model, precision]).peak - empty

@@ -30,7 +30,7 @@ from PIL import Image
 
 from benchmarks.process import Measured, measured
 from model.cpus import available_cpus
-from model.engine import Engine, EngineConfig, choose_precision, load
+from model.engine import Engine, EngineConfig, choose_precision, engine_of, load
 from transforms.decode import decode
 from transforms.deliver import ProcessConfig, finish
 from transforms.maps import MapSettings
@@ -115,8 +115,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     flags = parser.parse_args()
     keep_buffers()
-    precision = choose_precision("auto", flags.model, "cpu")
     weights = locate(flags.model)
+    precision = choose_precision("auto", weights, engine_of("cpu"))
     engine = load(EngineConfig(weights, "cpu", precision))
     with tempfile.TemporaryDirectory(prefix="whitesweep-throughput-") as scratch:
         work, many, few = Path(scratch), flags.count, max(1, flags.count // 5)

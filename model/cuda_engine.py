@@ -53,7 +53,8 @@ class CudaEngine(Engine):
         state = load_state(config.weights)
         try:
             self._device = device or Device()
-            self._dtype = DTYPES[choose_precision(config.precision, config.weights.model, self._device.kind)]
+            kind = "cuda" if self._device.kind == "cuda" else "torch"
+            self._dtype = DTYPES[choose_precision(config.precision, config.weights, kind)]
             self._network = place(u2net.build(config.weights.model, state), self._device.kind, self._dtype)
             self.size_bytes = sum(p.numel() * p.element_size() for p in self._network.parameters())
             self.batch_size = config.batch_size or 16

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.int8 import has_ranges, read_largest
 from weights.files import WeightsFile
 
 SIDE = 320  # pixels; the side of the square that the authors trained on
@@ -145,26 +146,43 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def choose_precision(wanted: str, model: str, device: str) -> str:
-    """Resolve `auto`: bfloat16 where the device computes in it and it costs no accuracy, else float32.
+def engine_of(device: str) -> str:
+    """Name the engine that serves a device: `cuda`, `openvino` or `torch`."""
+    return device if device == "cuda" else "openvino" if has_openvino() else "torch"
 
-    It costs u2net none. It costs u2netp none in OpenVINO either, which gets a graph made for it (see bfloat16.py), but
-    3 points of IoU in torch (SOD, 100 photos, at 0.7: .523 in float32, .524 and .494 in bfloat16).
+
+def choose_precision(wanted: str, weights: WeightsFile, engine: str) -> str:
+    """Resolve `auto`: the fastest in which the processor or GPU computes and that costs no accuracy.
+
+    By the mean error and the IoU at 0.7 on 100 photos of SOD (benchmarks/RESULTS.md): int8 costs nothing in OpenVINO,
+    where the ranges of the weights are known; bfloat16 costs u2net nothing, and u2netp nothing in OpenVINO, which gets
+    a graph made for it (see bfloat16.py), but 3 points of IoU in torch.
+
+    Args:
+        wanted: `auto` or one of PRECISIONS.
+        weights: what it is for.
+        engine: as engine_of gives it.
 
     Raises:
         DeviceError: `fp16` on a CPU, which none of our engines computes in, or `int8` anywhere but in OpenVINO on a
             processor with instructions for it: without, its sums would overflow.
+        WeightsError: `int8` for weights whose ranges are not known.
     """
-    if wanted == "fp16" and device == "cpu":
+    may_int8 = engine == "openvino" and computes_in_int8()
+    if wanted == "auto":
+        if may_int8 and has_ranges(weights):
+            return "int8"
+        harmless = usual_precision(weights.model) == "bf16" or engine == "openvino"
+        return "bf16" if harmless and computes_in_bf16(engine) else "fp32"
+    if wanted not in PRECISIONS:
+        raise DeviceError(f"--precision {wanted}: expected auto, {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
+    if wanted == "fp16" and engine != "cuda":
         raise DeviceError("--precision fp16: only on a GPU. Use --precision bf16 or fp32 with --device cpu")
-    if wanted == "int8" and not (device == "cpu" and has_openvino() and computes_in_int8()):
-        raise DeviceError("--precision int8: only on a processor with VNNI, in OpenVINO. Use --precision auto")
-    if wanted != "auto":
-        if wanted not in PRECISIONS:
-            raise DeviceError(f"--precision {wanted}: expected auto, fp32, bf16, fp16 or int8")
-        return wanted
-    harmless = usual_precision(model) == "bf16" or (device == "cpu" and has_openvino())
-    return "bf16" if harmless and computes_in_bf16(device) else "fp32"
+    if wanted == "int8":
+        if not may_int8:
+            raise DeviceError("--precision int8: only on a processor with VNNI, in OpenVINO. Use --precision auto")
+        read_largest(weights)
+    return wanted
 
 
 def usual_precision(model: str) -> str:
@@ -172,9 +190,9 @@ def usual_precision(model: str) -> str:
     return "bf16" if model == "u2net" else "fp32"
 
 
-def computes_in_bf16(device: str) -> bool:
-    """Tell whether bfloat16 is the device's own; emulated, it is several times slower than float32."""
-    if device == "cuda":
+def computes_in_bf16(engine: str) -> bool:
+    """Tell whether what an engine runs on computes in bfloat16; emulated, it is several times slower than float32."""
+    if engine == "cuda":
         import torch
 
         return torch.cuda.is_bf16_supported(including_emulation=False)

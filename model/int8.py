@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.engine import DeviceError
-from weights.files import WeightsFile
+from weights.files import WeightsError, WeightsFile
 
 Array = NDArray[np.float32]
 Largest = Mapping[str, Array]
@@ -32,21 +31,25 @@ def ranges_file(model: str) -> Path:
     return Path(__file__).with_name(f"{model}_int8.json")
 
 
+def has_ranges(weights: WeightsFile) -> bool:
+    """Tell whether the ranges of these very weights are known."""
+    file = ranges_file(weights.model)
+    return file.exists() and json.loads(file.read_bytes())["weights_sha256"] == weights.sha256
+
+
 def read_largest(weights: WeightsFile) -> Largest:
     """Read the largest values for these very weights.
 
     Raises:
-        DeviceError: there are none.
+        WeightsError: there are none.
     """
-    file = ranges_file(weights.model)
-    found = json.loads(file.read_bytes()) if file.exists() else {}
-    if found.get("weights_sha256") != weights.sha256:
-        raise DeviceError(
+    if not has_ranges(weights):
+        raise WeightsError(
             "--precision int8: only with the published weights, whose ranges are known. Use --precision auto"
         )
     return {
         name: np.exp2(np.frombuffer(bytes.fromhex(codes), np.uint8) / OCTAVE - 16, dtype=np.float32)
-        for name, codes in found["largest"].items()
+        for name, codes in json.loads(ranges_file(weights.model).read_bytes())["largest"].items()
     }
 
 

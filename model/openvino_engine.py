@@ -25,9 +25,9 @@ class OpenVinoEngine(Engine):
         """Read, verify and place the weights (see engine.load)."""
         self.name = f"openvino {ov.__version__.partition('-')[0]}"
         self.batch_size = config.batch_size or 1
-        precision = choose_precision(config.precision, config.weights.model, "cpu")
+        precision = choose_precision(config.precision, config.weights, "openvino")
         int8 = Quantizer(read_largest(config.weights)) if precision == "int8" else None
-        bf16 = precision == "bf16" or (precision == "int8" and computes_in_bf16("cpu"))  # what int8 leaves out
+        bf16 = precision == "bf16" or (precision == "int8" and computes_in_bf16("openvino"))  # what int8 leaves out
         state = load_state(config.weights)
         streams = available_cpus()
         self._compiled = ov.Core().compile_model(

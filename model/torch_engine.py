@@ -26,7 +26,7 @@ class TorchEngine(Engine):
         """Read, verify and place the weights (see engine.load)."""
         self.name = f"torch {torch.__version__}"
         self.batch_size = config.batch_size or 1
-        self._dtype = DTYPES[choose_precision(config.precision, config.weights.model, "cpu")]
+        self._dtype = DTYPES[choose_precision(config.precision, config.weights, "torch")]
         self._network = place(u2net.build(config.weights.model, load_state(config.weights)), "cpu", self._dtype)
         self.size_bytes = sum(p.numel() * p.element_size() for p in self._network.parameters())
         self._callers = threading.BoundedSemaphore(available_cpus())

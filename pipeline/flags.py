@@ -51,8 +51,9 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=["auto", "fp32", "bf16", "fp16", "int8"],
         default="auto",
-        help="auto is bf16 where the processor has it and it costs no accuracy (u2net; u2netp in OpenVINO), else fp32; "
-        "int8 is faster still, for the published weights in OpenVINO on a processor with VNNI (default: %(default)s)",
+        help="auto is the fastest that costs no accuracy: int8 for the published weights on a processor with VNNI, "
+        "else bf16 where there is bf16, else fp32; on a cluster and on a GPU bf16, for u2netp fp32 "
+        "(default: %(default)s)",
     )
     network.add_argument(
         "--batch_size",

@@ -173,7 +173,7 @@ def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapS
     If the run is here, so are the device and its best precision; workers elsewhere find their own device, or fail.
     """
     from model.checkpoint import load_state
-    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, usual_precision
+    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, engine_of, usual_precision
     from model.int8 import read_largest
 
     local = runners.is_local(flags.runner, others)
@@ -183,7 +183,7 @@ def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapS
             load_state(weights)  # the published ones are known by their sha256; these may be anything
         device = choose_device(flags.device) if local else flags.device
         if local:
-            precision = choose_precision(flags.precision, flags.model, device)
+            precision = choose_precision(flags.precision, weights, engine_of(device))
         else:  # the same for every worker, whatever each could do
             precision = usual_precision(flags.model) if flags.precision == "auto" else flags.precision
         if precision == "int8":

@@ -20,7 +20,8 @@ from model.checkpoint import load_state
 from model.engine import DeviceError, Engine, EngineConfig, choose_device, choose_precision, load
 from model.openvino_engine import OpenVinoEngine
 from model.torch_engine import TorchEngine, normalise
-from weights.files import WeightsError
+from weights.files import WeightsError, WeightsFile
+from weights.published import PUBLISHED
 
 ON_CPU: list[tuple[type[OpenVinoEngine | TorchEngine], str]] = [
     (OpenVinoEngine, "fp32"),
@@ -168,18 +169,27 @@ def test_cuda_without_cuda_fails_closed(u2netp: Any) -> None:
     assert choose_device("auto") == "cpu"
 
 
-def test_precision_is_chosen_by_model_and_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.engine.computes_in_bf16", lambda device: True)
-    assert choose_precision("auto", "u2net", "cpu") == "bf16"
-    assert choose_precision("auto", "u2netp", "cpu") == "bf16"
-    assert choose_precision("fp32", "u2net", "cpu") == "fp32"
-    monkeypatch.setattr("model.engine.has_openvino", lambda: False)
-    assert choose_precision("auto", "u2net", "cpu") == "bf16"
-    assert choose_precision("auto", "u2netp", "cpu") == "fp32"
-    monkeypatch.setattr("model.engine.computes_in_bf16", lambda device: False)
-    assert choose_precision("auto", "u2net", "cpu") == "fp32"
+def test_the_fastest_precision_that_costs_no_accuracy_is_chosen(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    u2net = WeightsFile("u2net", "", PUBLISHED["u2net"].sha256)
+    own = replace(u2net, sha256="0" * 64)
+    small = replace(own, model="u2netp")
+
+    def choices(*features: str) -> list[str]:
+        monkeypatch.setattr("model.engine._cpu_features", lambda: set(features))
+        return [
+            *(choose_precision("auto", weights, "openvino") for weights in (u2net, u2netp, own, small)),
+            *(choose_precision("auto", weights, "torch") for weights in (u2net, u2netp)),
+        ]
+
+    assert choices("avx512_vnni", "avx512_bf16") == ["int8", "int8", "bf16", "bf16", "bf16", "fp32"]
+    assert choices("avx_vnni") == ["int8", "int8", "fp32", "fp32", "fp32", "fp32"]
+    assert choices("avx512_bf16") == ["bf16", "bf16", "bf16", "bf16", "bf16", "fp32"]
+    assert choices("avx2") == ["fp32"] * 6
+    assert choose_precision("fp32", u2net, "openvino") == "fp32"
     with pytest.raises(DeviceError, match="only on a GPU"):
-        choose_precision("fp16", "u2net", "cpu")
+        choose_precision("fp16", u2net, "openvino")
+    with pytest.raises(DeviceError, match="expected auto, fp32, bf16, fp16 or int8"):
+        choose_precision("int4", u2net, "openvino")
 
 
 def test_altered_weights_or_those_of_the_other_model_are_refused(u2netp: Any) -> None:

@@ -20,6 +20,7 @@ from model.openvino_engine import OpenVinoEngine
 from model.openvino_int8 import Quantizer
 from model.openvino_runtime import ov
 from weights.convert import safetensors_bytes
+from weights.files import WeightsError
 
 IMAGE = np.asarray(draw_product(0, (320, 320)))
 
@@ -42,25 +43,26 @@ def test_ranges_come_back_rounded_up_and_for_their_own_weights_only(
     u2netp: Any, tmp_path: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(int8, "ranges_file", lambda model: tmp_path / model)
-    with pytest.raises(DeviceError, match="only with the published weights"):
+    with pytest.raises(WeightsError, match="only with the published weights"):
         read_largest(u2netp)
     largest = {"one": np.geomspace(1e-3, 1e3, 9, dtype=np.float32)}
     (tmp_path / "u2netp").write_text(ranges_json(u2netp, largest))
     ratio = read_largest(u2netp)["one"] / largest["one"]
     assert ratio.min() > 0.9999
     assert ratio.max() < 1.1
-    with pytest.raises(DeviceError, match="only with the published weights"):
+    with pytest.raises(WeightsError, match="only with the published weights"):
         read_largest(replace(u2netp, sha256="0" * 64))
 
 
-def test_int8_needs_openvino_and_a_processor_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_needs_openvino_and_a_processor_that_has_it(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_cpu_features", lambda: {"avx_vnni"})
-    assert choose_precision("int8", "u2net", "cpu") == "int8"
-    with pytest.raises(DeviceError, match="--precision int8: only"):
-        choose_precision("int8", "u2net", "cuda")
+    assert choose_precision("int8", u2netp, "openvino") == "int8"
+    for kind in ("cuda", "torch"):
+        with pytest.raises(DeviceError, match="--precision int8: only"):
+            choose_precision("int8", u2netp, kind)
     monkeypatch.setattr(engine, "_cpu_features", lambda: {"avx2"})
     with pytest.raises(DeviceError, match="--precision int8: only"):
-        choose_precision("int8", "u2net", "cpu")
+        choose_precision("int8", u2netp, "openvino")
 
 
 def test_the_graph_for_int8_is_the_same_network_and_runs_in_int8() -> None:
