@@ -5,20 +5,24 @@ from __future__ import annotations
 import io
 import json
 import random
+import weakref
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from transforms import schema, storage
+from model.engine import EngineConfig
+from transforms import saliency, schema, storage
 from transforms.commit import RunInfo, ShardSummary, commit
 from transforms.effort import Effort
 from transforms.lease import Lease
 from transforms.report import to_parquet, to_table, write_empty_shards, write_shard
 from transforms.schema import SCHEMA, shard_count, shard_name, shards_before
 from transforms.types import FatalError, Gone, Outcome, Packed, PhotoError, ReportRow
+from weights.files import WeightsFile
 
 
 def rows(count: int = 50) -> list[ReportRow]:
@@ -46,6 +50,33 @@ def test_rows_come_back_with_the_schema_and_its_version() -> None:
     assert table.column("id").to_pylist() == ["id000", "id001", "id002"]
     assert table.column("attributes").to_pylist()[0] == [("a", "1"), ("b", "2")]
     assert table.column("flags").to_pylist()[0] is None
+
+
+def test_a_shard_is_written_without_a_sorted_copy_of_it_all() -> None:
+    table = pa.concat_tables([to_table(rows(1000))] * 50)
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    try:
+        data = to_parquet(table)
+    finally:
+        pa.set_memory_pool(before)
+    assert pool.max_memory() < 0.8 * table.nbytes  # a copy would be all of it, and the writer's buffers as much again
+    assert pq.ParquetFile(io.BytesIO(data)).metadata.num_row_groups == 5
+
+
+def test_the_network_has_gone_when_the_report_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Network:
+        size_bytes = 0
+
+    written: list[bool] = []
+    monkeypatch.setattr(saliency, "load", lambda config: Network())
+    saliency._load.cache_clear()
+    network = weakref.ref(saliency.the_engine(EngineConfig(WeightsFile("u2netp", "/weights", ""), "cpu", "fp32")))
+    assert network() is not None
+    monkeypatch.setattr(storage, "write", lambda *_: written.append(network() is None))
+    write_shard(info(tmp_path), (), 0, 1, [])
+    assert written == [True]
 
 
 def test_shards_are_counted_by_rows() -> None:

@@ -6,6 +6,7 @@ earlier run beside the new ones.
 
 from __future__ import annotations
 
+import io
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,10 +25,12 @@ from transforms.commit import PARQUET, Committed, RunInfo, ShardSummary, commit,
 from transforms.earlier import load_table
 from transforms.effort import Effort
 from transforms.memory import give_back
-from transforms.schema import SCHEMA, shard_count, shard_name, shard_of, sort_rows, to_record
+from transforms.saliency import release_engine
+from transforms.schema import SCHEMA, shard_count, shard_name, shard_of, sorted_order, to_record
 from transforms.types import Carried, Gone, Outcome, Packed, PhotoError, ReportRow
 
 PACKED_ROWS = 1000
+ROW_GROUP = 10_000
 
 
 def to_table(rows: Iterable[ReportRow]) -> pa.Table:
@@ -37,9 +40,11 @@ def to_table(rows: Iterable[ReportRow]) -> pa.Table:
 
 def to_parquet(table: pa.Table) -> bytes:
     """Write a table as one Parquet file: sorted, fixed schema, zstd. The same rows in any order give the same bytes."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(sort_rows(table).combine_chunks(), sink, compression="zstd", row_group_size=10_000)
-    return bytes(sink.getvalue())
+    sink, order = io.BytesIO(), sorted_order(table)
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
+        for start in range(0, max(len(order), 1), ROW_GROUP):  # a sorted copy of no more than one group at a time
+            writer.write_table(table.take(order[start : start + ROW_GROUP]).combine_chunks(), ROW_GROUP)
+    return sink.getvalue()
 
 
 def carry(table: pa.Table, carried: Carried) -> pa.Table:
@@ -66,7 +71,8 @@ def write_shard(
     info: RunInfo, earlier: Sequence[str], shard: int, shards: int, parts: Iterable[Packed | Carried]
 ) -> ShardSummary:
     """Write one shard of new rows and of rows carried from the earlier report, and say what is in it."""
-    give_back()  # what photos took
+    release_engine()  # no photo is left; the report is written in its room
+    give_back()
     effort, tables = Effort(), [SCHEMA.empty_table()]
     for part in parts:
         if isinstance(part, Carried):
