@@ -15,7 +15,6 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
@@ -50,8 +49,8 @@ def to_parquet(table: pa.Table) -> bytes:
 def carry(table: pa.Table, carried: Carried) -> pa.Table:
     """Take rows of the report before into the new one: what was finished is unchanged, what failed stays failed."""
     rows = table.take(pa.array(carried.positions, pa.int64()))
-    status = pc.if_else(pc.equal(rows["status"], "failed"), "failed", "unchanged")
-    rows = _set(rows, "status", status)
+    status = ["failed" if before == "failed" else "unchanged" for before in rows["status"].to_pylist()]
+    rows = _set(rows, "status", pa.array(status, SCHEMA.field("status").type))
     if carried.changes:
         categories, attributes = rows["category"].to_pylist(), rows["attributes"].to_pylist()
         for at, position in enumerate(carried.positions):
@@ -87,12 +86,13 @@ def write_shard(
 
 def summarise(shard: int, table: pa.Table, effort: Effort) -> ShardSummary:
     """Count what is in a table of SCHEMA."""
-    failures = table.filter(pc.equal(table["status"], "failed")).select(["id", "uri", "code", "message"]).to_pylist()
+    failed = [at for at, status in enumerate(table["status"].to_pylist()) if status == "failed"]
+    failures = table.select(["id", "uri", "code", "message"]).take(pa.array(failed, pa.int64())).to_pylist()
     return ShardSummary(
         shard,
         _counts(table["status"]),
         _counts(table["code"]),
-        _counts(pc.list_flatten(table["flags"])),
+        _counts(table["flags"].combine_chunks().flatten()),
         effort,
         first_failures(failures),
         len(table) - len(failures),
@@ -100,7 +100,7 @@ def summarise(shard: int, table: pa.Table, effort: Effort) -> ShardSummary:
 
 
 def _counts(column: Any) -> Counter[str]:
-    found = pc.value_counts(column.drop_null())
+    found = column.drop_null().value_counts()
     return Counter({str(one["values"]): one["counts"] for one in found.to_pylist()})
 
 
