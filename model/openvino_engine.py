@@ -25,9 +25,12 @@ class OpenVinoEngine(Engine):
         self.batch_size = config.batch_size or 1
         state = load_state(config.weights)
         precision = choose_precision(config.precision, config.weights.model, "cpu")
+        self.size_bytes = sum(array.nbytes for array in state.values()) // (1 if precision == "fp32" else 2)
+        graph = openvino_graph.build(config.weights.model, state, bf16=precision == "bf16")
+        del state  # the graph has its own copy; a third is made while it is compiled
         streams = available_cpus()
         self._compiled = ov.Core().compile_model(
-            openvino_graph.build(config.weights.model, state, bf16=precision == "bf16"),
+            graph,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": HINTS[precision],
@@ -36,7 +39,6 @@ class OpenVinoEngine(Engine):
                 "ENABLE_CPU_PINNING": False,  # another process of ours would pin its threads to the same cores
             },
         )
-        self.size_bytes = sum(array.nbytes for array in state.values()) // (1 if precision == "fp32" else 2)
         self._callers = threading.BoundedSemaphore(streams)
         self._mine = threading.local()
 
