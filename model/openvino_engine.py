@@ -11,6 +11,7 @@ from model import openvino_graph
 from model.checkpoint import load_state
 from model.cpus import available_cpus
 from model.engine import SIDE, Engine, EngineConfig, choose_precision
+from model.memory import give_back
 from model.openvino_runtime import ov
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -27,7 +28,8 @@ class OpenVinoEngine(Engine):
         precision = choose_precision(config.precision, config.weights.model, "cpu")
         self.size_bytes = sum(array.nbytes for array in state.values()) // (1 if precision == "fp32" else 2)
         graph = openvino_graph.build(config.weights.model, state, bf16=precision == "bf16")
-        del state  # the graph has its own copy; a third is made while it is compiled
+        del state  # the graph has its own copy, and a third is made while it is compiled
+        give_back()
         streams = available_cpus()
         self._compiled = ov.Core().compile_model(
             graph,
@@ -39,6 +41,8 @@ class OpenVinoEngine(Engine):
                 "ENABLE_CPU_PINNING": False,  # another process of ours would pin its threads to the same cores
             },
         )
+        del graph
+        give_back()  # 200 MB of U²-Net's
         self._callers = threading.BoundedSemaphore(streams)
         self._mine = threading.local()
 

@@ -14,6 +14,7 @@ from itertools import groupby
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from model.memory import give_back, keep_buffers
 from transforms import storage
 from transforms.budget import EarlyStop
 from transforms.decode import decode_opened, open_photo
@@ -21,7 +22,6 @@ from transforms.deliver import ProcessConfig, finish
 from transforms.heartbeat import HEARTBEAT
 from transforms.manifest import photo_key, unpack_rows
 from transforms.maps import load_map, map_key
-from transforms.memory import give_back, keep_buffers
 from transforms.pixel_budget import PIXELS
 from transforms.render import StepError, step
 from transforms.sharpen import network_input

@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
+from model.memory import give_back
 from transforms import storage
 from transforms.commit import PARQUET, Committed, RunInfo, ShardSummary, commit, first_failures, write_or_stop
 from transforms.earlier import load_table
 from transforms.effort import Effort
-from transforms.memory import give_back
 from transforms.saliency import release_engine
 from transforms.schema import SCHEMA, shard_count, shard_name, shard_of, sorted_order, to_record
 from transforms.types import Carried, Gone, Outcome, Packed, PhotoError, ReportRow
