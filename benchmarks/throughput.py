@@ -31,10 +31,10 @@ from PIL import Image
 from benchmarks.process import Measured, measured
 from model.cpus import available_cpus
 from model.engine import Engine, EngineConfig, choose_precision, engine_of, load
+from model.memory import keep_buffers
 from transforms.decode import decode
 from transforms.deliver import ProcessConfig, finish
 from transforms.maps import MapSettings
-from transforms.memory import keep_buffers
 from transforms.process import prepare
 from transforms.sharpen import Sharpening, network_input
 from transforms.types import ManifestRow, MapOrigin, SaliencyMap

@@ -12,6 +12,7 @@ from model.checkpoint import load_state
 from model.cpus import available_cpus
 from model.engine import SIDE, Engine, EngineConfig, choose_precision, computes_in_bf16
 from model.int8 import read_largest
+from model.memory import give_back
 from model.openvino_int8 import Quantizer
 from model.openvino_runtime import ov
 
@@ -29,9 +30,13 @@ class OpenVinoEngine(Engine):
         int8 = Quantizer(read_largest(config.weights)) if precision == "int8" else None
         bf16 = precision == "bf16" or (precision == "int8" and computes_in_bf16("openvino"))  # what int8 leaves out
         state = load_state(config.weights)
+        self.size_bytes = sum(array.size for array in state.values()) * BYTES[precision]
+        graph = openvino_graph.build(config.weights.model, state, bf16, int8)
+        del state  # the graph has its own copy, and a third is made while it is compiled
+        give_back()
         streams = available_cpus()
         self._compiled = ov.Core().compile_model(
-            openvino_graph.build(config.weights.model, state, bf16, int8),
+            graph,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
@@ -40,7 +45,8 @@ class OpenVinoEngine(Engine):
                 "ENABLE_CPU_PINNING": False,  # another process of ours would pin its threads to the same cores
             },
         )
-        self.size_bytes = sum(array.size for array in state.values()) * BYTES[precision]
+        del graph
+        give_back()  # 200 MB of U²-Net's
         self._callers = threading.BoundedSemaphore(streams)
         self._mine = threading.local()
 

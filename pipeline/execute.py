@@ -154,7 +154,7 @@ def worker_command(verbose: bool) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Find the one line to show. Runners hand a worker's exception on as the text of its traceback.
+    """Find the one line to show. Runners hand a worker's exception on as it is, or as the text of its traceback.
 
     What we foresaw says enough. Of anything else the whole traceback is kept in a file, and the line names it.
     """
@@ -164,5 +164,5 @@ def _reason(error: Exception) -> str:
         return re.sub(r" \[while running .*", "", fatal[-1] if fatal else text.splitlines()[0])
     with tempfile.NamedTemporaryFile("w", prefix="whitesweep-", suffix=".log", delete=False, encoding="utf-8") as log:
         log.write("".join(traceback.format_exception(error)))
-    lines = [line for line in text.splitlines() if line.strip()]
-    return f"{lines[-1].strip() if lines else type(error).__name__} (all of it: {log.name})"
+    lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
+    return f"{lines[-1].strip()} (all of it: {log.name})"

@@ -23,7 +23,7 @@ def build_run(
     A migration is the same graph without a network: its plan does every row again, from the map that the report names.
     """
     rows = root | "ReadManifests" >> ReadManifests(manifests, plan.folder)
-    count = rows | "CountBatch" >> beam.Map(len) | "CountRows" >> beam.CombineGlobally(sum)
+    count = rows | "CountBatch" >> beam.Keys() | "CountRows" >> beam.CombineGlobally(sum)
     todo, carried, gone = rows | "PlanRows" >> PlanRows(plan, count)
     outcomes = todo | "ProcessPhotos" >> ProcessPhotos(config)
     outcomes | "WriteReport" >> WriteReport(info, plan.earlier, count, carried, gone)

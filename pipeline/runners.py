@@ -35,7 +35,9 @@ def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
     """
     defaults = [f"--runner={runner_name(runner)}"]
     if runner_name(runner) == "FnApiRunner":
-        defaults += ["--direct_running_mode=multi_threading", f"--direct_num_workers={available_cpus()}"]
+        # Despite its name and Beam's warning, in_memory runs as many bundles side by side as there are workers. Rows
+        # then pass from stage to stage as they are, not through gRPC, which holds each five times over.
+        defaults += ["--direct_running_mode=in_memory", f"--direct_num_workers={available_cpus()}"]
     return [*defaults, *arguments]
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+
 import apache_beam as beam
 import pytest
 from apache_beam import coders
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from model.engine import EngineConfig
 from pipeline.graph import build_run
+from pipeline.runners import beam_arguments
 from transforms.commit import RunInfo
 from transforms.deliver import ProcessConfig
 from transforms.manifest import ManifestFile
@@ -102,3 +106,20 @@ def test_a_hint_on_the_whole_keeps_the_stage_whole_and_one_inside_would_split_it
 
     assert len(stages_of_a_photo(fused_stages(graph(hint_inside=False)))) == 1
     assert len(stages_of_a_photo(fused_stages(graph(hint_inside=True)))) == 3
+
+
+MEETING = threading.Barrier(2)
+
+
+def meet(number: int) -> int:
+    """Wait for the other bundle, of this process; alone, fail."""
+    MEETING.wait(timeout=20)
+    return number
+
+
+def test_local_workers_run_side_by_side_in_one_process() -> None:
+    """Rows then pass from stage to stage as they are; in_memory would be of no use if Beam ran bundles in turn."""
+    arguments = beam_arguments("local", ["--direct_num_workers=2"])
+    assert "--direct_running_mode=in_memory" in arguments
+    with beam.Pipeline(options=PipelineOptions(arguments)) as root:
+        _ = root | beam.Create([1, 2]) | beam.Reshuffle() | beam.Map(meet)

@@ -5,20 +5,26 @@ from __future__ import annotations
 import io
 import json
 import random
+import subprocess
+import sys
+import weakref
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from transforms import schema, storage
+from model.engine import EngineConfig
+from transforms import saliency, schema, storage
 from transforms.commit import RunInfo, ShardSummary, commit
 from transforms.effort import Effort
 from transforms.lease import Lease
 from transforms.report import to_parquet, to_table, write_empty_shards, write_shard
 from transforms.schema import SCHEMA, shard_count, shard_name, shards_before
 from transforms.types import FatalError, Gone, Outcome, Packed, PhotoError, ReportRow
+from weights.files import WeightsFile
 
 
 def rows(count: int = 50) -> list[ReportRow]:
@@ -46,6 +52,33 @@ def test_rows_come_back_with_the_schema_and_its_version() -> None:
     assert table.column("id").to_pylist() == ["id000", "id001", "id002"]
     assert table.column("attributes").to_pylist()[0] == [("a", "1"), ("b", "2")]
     assert table.column("flags").to_pylist()[0] is None
+
+
+def test_a_shard_is_written_without_a_sorted_copy_of_it_all() -> None:
+    table = pa.concat_tables([to_table(rows(1000))] * 50)
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    try:
+        data = to_parquet(table)
+    finally:
+        pa.set_memory_pool(before)
+    assert pool.max_memory() < 0.5 * table.nbytes  # a copy alone would be all of it
+    assert pq.ParquetFile(io.BytesIO(data)).metadata.num_row_groups == 5
+
+
+def test_the_network_has_gone_when_the_report_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Network:
+        size_bytes = 0
+
+    written: list[bool] = []
+    monkeypatch.setattr(saliency, "load", lambda config: Network())
+    saliency._load.cache_clear()
+    network = weakref.ref(saliency.the_engine(EngineConfig(WeightsFile("u2netp", "/weights", ""), "cpu", "fp32")))
+    assert network() is not None
+    monkeypatch.setattr(storage, "write", lambda *_: written.append(network() is None))
+    write_shard(info(tmp_path), (), 0, 1, [])
+    assert written == [True]
 
 
 def test_shards_are_counted_by_rows() -> None:
@@ -141,3 +174,17 @@ def test_a_run_that_lost_its_lease_does_not_commit(tmp_path: Path) -> None:
         commit(leased, ShardSummary(0, Counter(processed=1)), 1, [])
     lease.release()
     assert not (tmp_path / "report/latest.json").exists()
+
+
+def test_arrows_compute_functions_wait_until_a_report_is_written(tmp_path: Path) -> None:
+    """They take 7 MB, and only the photos before that are at the peak of a run."""
+    write_shard(info(tmp_path), (), 0, 1, [Packed.of([Outcome(row, Effort()) for row in rows(3)])])
+    shard = str(tmp_path / "report/run=r1/part-00000-of-00001.parquet")
+    reading = f"""
+import sys
+import pipeline.execute, pipeline.options
+from transforms.earlier import load_table
+assert len(load_table([{shard!r}], 0, 1)) == 3
+assert "pyarrow.compute" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", reading], check=True, cwd=Path(__file__).parent.parent)

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.naming import output_name
+from transforms.packing import pack, unpack
 from transforms.types import Failure, FatalError, ManifestRow, PhotoError
 
 TABLE_ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
@@ -29,8 +30,8 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tif
 OWN_COLUMNS = ("id", "uri", "category")
 LONGEST_RECORD = 200  # lines of a CSV record with line breaks in it
 BATCH = 1000
-RowValues = tuple[Any, ...]
-"""What ManifestRow.values gives."""
+Batch = tuple[int, bytes]
+"""How many rows, and what pack_rows makes of them."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -332,11 +333,21 @@ def photo_key(row: ManifestRow) -> str:
     return row.source if row.failure is None else f"\0{row.manifest}\0{row.line}\0{row.id}\0{row.uri}"
 
 
-def in_batches(rows: Iterable[ManifestRow]) -> Iterator[list[RowValues]]:
-    """Give the values of rows a thousand at a time: a runner's overhead for each element is that of several rows."""
-    values = (row.values() for row in rows)
-    while batch := list(islice(values, BATCH)):
-        yield batch
+def pack_rows(rows: Iterable[ManifestRow]) -> bytes:
+    """Pack rows for the way to another stage."""
+    return pack(row.values() for row in rows)
+
+
+def unpack_rows(packed: bytes) -> Iterator[ManifestRow]:
+    """Give the rows again."""
+    return (ManifestRow(*values) for values in unpack(packed))
+
+
+def in_batches(rows: Iterable[ManifestRow]) -> Iterator[Batch]:
+    """Pack rows a thousand at a time: a runner's overhead for each element is that of several rows."""
+    rows = iter(rows)
+    while batch := list(islice(rows, BATCH)):
+        yield len(batch), pack_rows(batch)
 
 
 def keep_apart(rows: Iterable[ManifestRow], output: str) -> Iterator[ManifestRow]:
@@ -369,10 +380,11 @@ class ReadManifests(beam.PTransform):
         self.output = output
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Give a PCollection of lists of RowValues."""
+        """Give a PCollection of Batch."""
         output = self.output
         return (
             root
             | "ListManifests" >> beam.Create(self.files, reshuffle=len(self.files) > 1)
-            | "ReadManifest" >> beam.FlatMap(lambda file: in_batches(keep_apart(read_manifest(file), output)))
+            | "ReadManifest"
+            >> beam.FlatMap(lambda file: in_batches(keep_apart(read_manifest(file), output))).with_output_types(Batch)
         )

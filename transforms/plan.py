@@ -7,6 +7,7 @@ report nor what is unchanged is ever shuffled: an unchanged row costs one look a
 from __future__ import annotations
 
 import io
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,9 +22,10 @@ import pyarrow.parquet as pq
 from transforms import storage
 from transforms.earlier import earlier_of, load_table
 from transforms.encode import ENCODINGS
-from transforms.manifest import BATCH, RowValues, photo_key, refuse_duplicates
+from transforms.manifest import BATCH, Batch, pack_rows, photo_key, refuse_duplicates, unpack_rows
 from transforms.maps import MapSettings, map_key
 from transforms.naming import id_of_output
+from transforms.packing import pack, unpack
 from transforms.render import OutputSettings, settings_sha256
 from transforms.schema import shard_count, shard_of
 from transforms.types import Carried, Gone, ManifestRow, SourceFacts
@@ -35,6 +37,8 @@ COLUMNS = (
     *("output_uri", "output_sha256", "output_bytes"),
     *("map_key", "model", "weights_sha256", "precision", "settings_sha256"),
 )
+ROWS_TOGETHER = 16
+FEWEST_GROUPS = 256
 Listed = list[tuple[str, int]]
 """Names below `images/`, and their sizes in bytes."""
 
@@ -193,24 +197,41 @@ def list_ranges(config: PlanConfig) -> list[tuple[str, str]]:
     return list(zip(["", *cuts], [*cuts, ""], strict=True))
 
 
-def _by_shard(batches: Iterable[tuple[str, Any]], shards: int) -> Iterator[tuple[int, list[Any]]]:
+def _by_shard(items: Iterable[tuple[str, Any]], shards: int) -> Iterator[tuple[int, bytes]]:
     parts: dict[int, list[Any]] = defaultdict(list)
-    for count, (id, item) in enumerate(batches, start=1):
+    for count, (id, item) in enumerate(items, start=1):
         parts[shard_of(id, shards)].append(item)
         if count % (BATCH * 10) == 0:
-            yield from parts.items()
+            yield from ((shard, pack(part)) for shard, part in parts.items())
             parts.clear()
-    yield from parts.items()
+    yield from ((shard, pack(part)) for shard, part in parts.items())
 
 
-def _rows_by_shard(rows: list[RowValues], count: int) -> Iterator[tuple[int, list[RowValues]]]:
-    return _by_shard(((row[0], row) for row in rows), shard_count(count))
+def _rows_by_shard(batch: Batch, count: int) -> Iterator[tuple[int, bytes]]:
+    shards, (_, packed) = shard_count(count), batch
+    if shards == 1:
+        return iter([(0, packed)])
+    return _by_shard(((values[0], values) for values in unpack(packed)), shards)
 
 
-def _images_by_shard(span: tuple[str, str], count: int, folder: str) -> Iterator[tuple[int, Listed]]:
+def _images_by_shard(span: tuple[str, str], count: int, folder: str) -> Iterator[tuple[int, bytes]]:
     listed = storage.list_sizes(f"{folder}/{IMAGES}", *span)
     named = ((id_of_output(name), (name, size)) for name, size in listed if name.endswith(ENDINGS))
     return _by_shard(named, shard_count(count))
+
+
+def by_photo(rows: Iterable[ManifestRow], count: int) -> list[tuple[int, bytes]]:
+    """Pack rows so that those of one photo have the same key, whichever shard they are in.
+
+    count: of all rows. In a large run some sixteen share a key, in a small one most photos have their own. The largest
+    groups come first, so that a runner that deals them out in turn gives each worker as much.
+    """
+    keys = max(FEWEST_GROUPS, count // ROWS_TOGETHER)
+    groups: dict[int, list[ManifestRow]] = defaultdict(list)
+    for row in rows:
+        groups[zlib.crc32((row.group or photo_key(row)).encode()) % keys].append(row)
+    largest_first = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
+    return [(key, pack_rows(group)) for key, group in largest_first]
 
 
 class PlanRows(beam.PTransform):
@@ -222,24 +243,24 @@ class PlanRows(beam.PTransform):
         self.count = count
 
     def expand(self, batches: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
-        """Map a PCollection of lists of RowValues to three.
+        """Map a PCollection of Batch to three.
 
-        todo: ManifestRow. carried: (shard, Carried). gone: Gone.
+        todo: see by_photo. carried: (shard, Carried). gone: Gone.
         """
         config, count = self.config, beam.pvalue.AsSingleton(self.count)
-        rows = batches | "KeyByShard" >> beam.FlatMap(_rows_by_shard, count).with_output_types(tuple[int, list])
+        rows = batches | "KeyByShard" >> beam.FlatMap(_rows_by_shard, count).with_output_types(tuple[int, bytes])
         images = (
             batches.pipeline
             | "Ranges" >> beam.Create(list_ranges(config))
-            | "ListImages" >> beam.FlatMap(_images_by_shard, count, config.folder).with_output_types(tuple[int, list])
+            | "ListImages" >> beam.FlatMap(_images_by_shard, count, config.folder).with_output_types(tuple[int, bytes])
         )
 
-        def plan(keyed: tuple[int, dict[str, Iterable[list[Any]]]], count: int) -> Iterator[Any]:
+        def plan(keyed: tuple[int, dict[str, Iterable[bytes]]], count: int) -> Iterator[Any]:
             shard, parts = keyed
-            rows = (ManifestRow(*values) for part in parts["rows"] for values in part)
-            listed = (item for part in parts["images"] for item in part)
+            rows = (row for part in parts["rows"] for row in unpack_rows(part))
+            listed = (item for part in parts["images"] for item in unpack(part))
             found = plan_shard(shard, shard_count(count), rows, listed, config)
-            yield from found.todo
+            yield from by_photo(found.todo, count)
             if found.carried.positions:
                 yield beam.pvalue.TaggedOutput("carried", (shard, found.carried))
             yield from (beam.pvalue.TaggedOutput("gone", gone) for gone in found.gone)
@@ -247,5 +268,8 @@ class PlanRows(beam.PTransform):
         return (
             {"rows": rows, "images": images}
             | "JoinByShard" >> beam.CoGroupByKey()
-            | "PlanShard" >> beam.FlatMap(plan, count).with_outputs("carried", "gone", main="todo")
+            | "PlanShard"
+            >> beam.FlatMap(plan, count)
+            .with_output_types(tuple[int, bytes])
+            .with_outputs("carried", "gone", main="todo")
         )

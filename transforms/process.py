@@ -14,14 +14,14 @@ from itertools import groupby
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from model.memory import give_back, keep_buffers
 from transforms import storage
 from transforms.budget import EarlyStop
 from transforms.decode import decode_opened, open_photo
 from transforms.deliver import ProcessConfig, finish
 from transforms.heartbeat import HEARTBEAT
-from transforms.manifest import photo_key
+from transforms.manifest import photo_key, unpack_rows
 from transforms.maps import load_map, map_key
-from transforms.memory import give_back, keep_buffers
 from transforms.pixel_budget import PIXELS
 from transforms.render import StepError, step
 from transforms.sharpen import network_input
@@ -79,8 +79,9 @@ def find_map(work: Work, config: ProcessConfig) -> Work:
     return replace(work, map_key=key, saliency=saliency, origin=config.maps.origin)
 
 
-def _key_by_photo(row: ManifestRow) -> tuple[str, ManifestRow]:
-    return row.group or photo_key(row), row
+def _place(row: ManifestRow) -> tuple[str, str]:
+    """Place photos of equal bytes one after the other, and rows of one photo side by side."""
+    return row.group, photo_key(row)
 
 
 class _Prepare(beam.DoFn):
@@ -94,8 +95,9 @@ class _Prepare(beam.DoFn):
         give_back()  # what it took to plan the rows
         self.stop_watch = stop_watch(self.config.folder, self.config.run_id)
 
-    def process(self, keyed: tuple[str, Iterable[ManifestRow]]) -> Iterable[Work]:
-        for _, rows in groupby(sorted(keyed[1], key=photo_key), key=photo_key):
+    def process(self, keyed: tuple[int, Iterable[bytes]]) -> Iterable[Work]:
+        together = sorted((row for part in keyed[1] for row in unpack_rows(part)), key=_place)
+        for _, rows in groupby(together, key=photo_key):
             if self.stop_watch.is_over():  # what has begun is finished, nothing more is begun
                 return
             yield prepare(rows, self.config)
@@ -122,7 +124,7 @@ class _Finish(beam.DoFn):
 
 
 class ProcessPhotos(beam.PTransform):
-    """Turn manifest rows into cutouts and report rows: group the rows by photo, then one fused stage for each photo.
+    """Turn manifest rows into cutouts and report rows: bring the rows of a photo together, then one fused stage.
 
     A resource hint belongs on this transform as a whole. On a step inside it, it would split the stage, and every photo
     would be shuffled (apache/beam: environments that differ never fuse).
@@ -133,10 +135,9 @@ class ProcessPhotos(beam.PTransform):
         self.config = config
 
     def expand(self, rows: beam.PCollection) -> beam.PCollection:
-        """Map a PCollection of ManifestRow to one of Outcome."""
+        """Map a PCollection of packed rows by photo (plan.by_photo) to one of Outcome."""
         works = (
             rows
-            | "KeyByPhoto" >> beam.Map(_key_by_photo).with_output_types(tuple[str, ManifestRow])
             | "GroupByPhoto" >> beam.GroupByKey()
             | "Prepare" >> beam.ParDo(_Prepare(self.config)).with_output_types(Work)
         )

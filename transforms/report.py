@@ -6,6 +6,7 @@ earlier run beside the new ones.
 
 from __future__ import annotations
 
+import io
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,20 +15,21 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
+from model.memory import give_back
 from transforms import storage
 from transforms.commit import PARQUET, Committed, RunInfo, ShardSummary, commit, first_failures, write_or_stop
 from transforms.earlier import load_table
 from transforms.effort import Effort
-from transforms.memory import give_back
-from transforms.schema import SCHEMA, shard_count, shard_name, shard_of, sort_rows, to_record
+from transforms.saliency import release_engine
+from transforms.schema import SCHEMA, shard_count, shard_name, shard_of, sorted_order, to_record
 from transforms.types import Carried, Gone, Outcome, Packed, PhotoError, ReportRow
 
 PACKED_ROWS = 1000
+ROW_GROUP = 10_000
 
 
 def to_table(rows: Iterable[ReportRow]) -> pa.Table:
@@ -37,16 +39,18 @@ def to_table(rows: Iterable[ReportRow]) -> pa.Table:
 
 def to_parquet(table: pa.Table) -> bytes:
     """Write a table as one Parquet file: sorted, fixed schema, zstd. The same rows in any order give the same bytes."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(sort_rows(table).combine_chunks(), sink, compression="zstd", row_group_size=10_000)
-    return bytes(sink.getvalue())
+    sink, order = io.BytesIO(), sorted_order(table)
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
+        for start in range(0, max(len(order), 1), ROW_GROUP):  # a sorted copy of no more than one group at a time
+            writer.write_table(table.take(order[start : start + ROW_GROUP]).combine_chunks(), ROW_GROUP)
+    return sink.getvalue()
 
 
 def carry(table: pa.Table, carried: Carried) -> pa.Table:
     """Take rows of the report before into the new one: what was finished is unchanged, what failed stays failed."""
     rows = table.take(pa.array(carried.positions, pa.int64()))
-    status = pc.if_else(pc.equal(rows["status"], "failed"), "failed", "unchanged")
-    rows = _set(rows, "status", status)
+    status = ["failed" if before == "failed" else "unchanged" for before in rows["status"].to_pylist()]
+    rows = _set(rows, "status", pa.array(status, SCHEMA.field("status").type))
     if carried.changes:
         categories, attributes = rows["category"].to_pylist(), rows["attributes"].to_pylist()
         for at, position in enumerate(carried.positions):
@@ -66,7 +70,8 @@ def write_shard(
     info: RunInfo, earlier: Sequence[str], shard: int, shards: int, parts: Iterable[Packed | Carried]
 ) -> ShardSummary:
     """Write one shard of new rows and of rows carried from the earlier report, and say what is in it."""
-    give_back()  # what photos took
+    release_engine()  # no photo is left; the report is written in its room
+    give_back()
     effort, tables = Effort(), [SCHEMA.empty_table()]
     for part in parts:
         if isinstance(part, Carried):
@@ -81,12 +86,13 @@ def write_shard(
 
 def summarise(shard: int, table: pa.Table, effort: Effort) -> ShardSummary:
     """Count what is in a table of SCHEMA."""
-    failures = table.filter(pc.equal(table["status"], "failed")).select(["id", "uri", "code", "message"]).to_pylist()
+    failed = [at for at, status in enumerate(table["status"].to_pylist()) if status == "failed"]
+    failures = table.select(["id", "uri", "code", "message"]).take(pa.array(failed, pa.int64())).to_pylist()
     return ShardSummary(
         shard,
         _counts(table["status"]),
         _counts(table["code"]),
-        _counts(pc.list_flatten(table["flags"])),
+        _counts(table["flags"].combine_chunks().flatten()),
         effort,
         first_failures(failures),
         len(table) - len(failures),
@@ -94,7 +100,7 @@ def summarise(shard: int, table: pa.Table, effort: Effort) -> ShardSummary:
 
 
 def _counts(column: Any) -> Counter[str]:
-    found = pc.value_counts(column.drop_null())
+    found = column.drop_null().value_counts()
     return Counter({str(one["values"]): one["counts"] for one in found.to_pylist()})
 
 

@@ -61,12 +61,18 @@ def _load(config: EngineConfig) -> Engine:
 
 
 def the_engine(config: EngineConfig) -> Engine:
-    """Give this process's one engine, loaded by whichever thread asks first and kept until the process ends.
+    """Give this process's one engine, loaded by whichever thread asks first and kept until release_engine.
 
     (Beam's `Shared` keeps only the last object acquired in a process alive, and drops it when its DoFns idle.)
     """
     with _loading:
         return _load(config)
+
+
+def release_engine() -> None:
+    """Let this process's engine go, and the memory it takes, once nobody uses it; whoever asks again loads it anew."""
+    with _loading:
+        _load.cache_clear()
 
 
 def predict_each(engine: Predictor, images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8] | PhotoError]:

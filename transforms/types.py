@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.effort import Effort
+from transforms.packing import pack, unpack
 
 FAILURE_CODES = {
     "bad_row": "the manifest row cannot be read, or has no usable uri",
@@ -277,12 +276,11 @@ class Packed:
         for outcome in outcomes:
             rows.append(outcome.row)
             effort.add(outcome.effort)
-        return Packed(zlib.compress(pickle.dumps(rows), 1), effort)
+        return Packed(pack(rows), effort)
 
     def unpack(self) -> list[ReportRow]:
         """Give the rows."""
-        rows: list[ReportRow] = pickle.loads(zlib.decompress(self.rows))
-        return rows
+        return unpack(self.rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ KEPT = 256 * 1024 * 1024
 
 
 def give_back() -> None:
-    """Hand free memory back to the kernel, between stages that need much and have nothing in common."""
+    """Hand free memory back to the kernel, when what needed much is over and what follows cannot use it."""
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
