@@ -21,7 +21,6 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from benchmarks.process import measured
 from model.cpus import available_cpus
-from transforms.maps import map_uri
 
 DIFFERENT = 20  # photos that differ; the others are copies under other names, which cost a migration just as much
 POLICY = "0.5"
@@ -47,7 +46,10 @@ def make_catalog(folder: Path, count: int, megapixels: float) -> None:
 
 
 def bare_loop(folder: Path, output: Path) -> float:
-    """Migrate with nothing but Pillow and a thread pool; give the seconds."""
+    """Migrate with nothing but Pillow and a thread pool; give the seconds.
+
+    It names the maps itself: importing our own module for that would bring OpenCV into the memory it is measured by.
+    """
     import pyarrow.parquet as pq
 
     shards = sorted((folder / "out").glob("report/run=*/part-*.parquet"))[:1]
@@ -56,10 +58,8 @@ def bare_loop(folder: Path, output: Path) -> float:
     table = [255 if level >= 0.5 * 255 else 0 for level in range(256)]
 
     def one(row: dict[str, str]) -> None:
-        with (
-            Image.open(folder / row["uri"]) as photo,
-            Image.open(map_uri(str(folder / "out/maps"), row["map_key"])) as map_,
-        ):
+        saliency = folder / "out/maps" / row["map_key"][:2] / f"{row['map_key']}.png"
+        with Image.open(folder / row["uri"]) as photo, Image.open(saliency) as map_:
             mask = map_.resize(photo.size, Image.Resampling.BILINEAR).point(table)
             white = Image.new("RGB", photo.size, "white")
             picture = Image.composite(photo.convert("RGB"), white, mask)
