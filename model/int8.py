@@ -87,6 +87,8 @@ def round_filters(weight: Array) -> tuple[NDArray[np.int8], Array]:
     rounded = np.rint(exact)
     lost = exact - rounded
     move = np.rint(lost.sum(2, keepdims=True))
-    place = np.argsort(np.argsort(-lost * np.sign(move), 2), 2)
+    order = np.argsort(-lost * np.sign(move), 2)
+    place = np.empty_like(order)
+    np.put_along_axis(place, order, np.arange(taps.shape[2])[None, None], 2)
     rounded += np.where(place < np.abs(move), np.sign(move), 0)
     return np.clip(rounded, -WEIGHT, WEIGHT).astype(np.int8).reshape(weight.shape), steps
