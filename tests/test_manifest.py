@@ -135,7 +135,8 @@ def test_wrong_lines_of_json_lines(tmp_path: Path) -> None:
         ("m.csv", "uri,größe\na,b\n".encode("latin-1"), "not UTF-8"),
         ("m.json", b'[{"uri": "a.jpg"}]', "one JSON array"),
         ("m.parquet", b"PAR1 nonsense", "cannot be read"),
-        ("m.csv.gz", b"this is not gzip", "cannot be read"),
+        ("m.csv.gz", b"this is not gzip", "no uri column"),
+        ("m.csv.gz", b"\x1f\x8b\x08\0nonsense", "cannot be read"),
         ("m.xlsx", b"PK", "expected an ending"),
     ],
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import ipaddress
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +38,10 @@ def fail(uri: str, max_bytes: int | None = None, private: bool = True) -> PhotoE
 
 def test_reads_a_photo_with_its_strong_etag(site: Site) -> None:
     site.pages |= {"/a": (b"strong", '"v1"'), "/b": (b"weak", 'W/"v1"'), "/c": (b"", None)}
-    assert storage.read(f"{site.url}/a", private=True).version == '"v1"'
+    version = storage.read(f"{site.url}/a", private=True).version
+    assert re.fullmatch('"v1"@[0-9a-f]{12}', version)
+    site.pages["/a2"] = site.pages["/a"]
+    assert storage.read(f"{site.url}/a2", private=True).version != version  # an ETag promises nothing of two addresses
     assert storage.read(f"{site.url}/b", private=True).version == ""
     assert storage.read(f"{site.url}/c", 0, private=True).data == b""
 
@@ -161,7 +166,7 @@ def test_redirects_are_followed_a_few_times(site: Site) -> None:
     site.pages["/x/y"] = (b"x", '"v"')
     site.tricks["/a"] = [status(302, Location="b")]
     site.tricks["/b"] = [status(308, Location=f"{site.url}/x/y")]
-    assert storage.read(f"{site.url}/a", private=True).version == '"v"'
+    assert storage.read(f"{site.url}/a", private=True).version.startswith('"v"@')
     site.tricks["/loop"], site.always = [status(301, Location="/loop")], {"/loop"}
     assert "redirects" in fail(f"{site.url}/loop").message
     site.tricks["/nowhere"] = [status(302, Location="http://[")]
@@ -259,6 +264,11 @@ def test_a_redirect_to_a_private_address_is_blocked(site: Site, monkeypatch: pyt
         ("169.254.169.254", False, False),
         ("fe80::1", False, False),
         ("fd00:ec2::254", False, False),
+        ("fd20:ce::254", False, False),
+        ("168.63.129.16", False, False),
+        ("fec0::1", False, False),
+        ("64:ff9b:1::7f00:1", False, False),
+        ("::127.0.0.1", False, False),
         ("::ffff:169.254.169.254", False, False),
         ("64:ff9b::a9fe:a9fe", False, False),
         ("2002:a9fe:a9fe::1", False, False),
@@ -281,9 +291,45 @@ def test_versions_are_asked_for_without_reading(site: Site) -> None:
     facts = storage.source_facts(uris, private=True)
     known = facts[uris[0]]
     assert known is not None
-    assert (known.version, known.content_key()) == ('"v1"', "5")
+    assert known.version == storage.read(uris[0], private=True).version
+    assert known.content_key() == "5"
     assert [facts[uri] for uri in uris[1:]] == [None, None, None]
-    assert site.asked("GET") == []
+    assert site.asked("GET") == ["/a"]
+
+
+def test_versions_behind_redirects_are_asked_for_on_one_connection(site: Site) -> None:
+    uris: list[str] = []
+    for n in range(20):
+        site.pages[f"/x{n}"] = (b"x", f'"{n}"')
+        site.tricks[f"/r{n}"], uris = [status(302, Location=f"/x{n}")], [*uris, f"{site.url}/r{n}"]
+    assert None not in storage.source_facts(uris, private=True).values()
+
+
+def test_a_few_photos_that_fail_do_not_make_a_host_silent(site: Site) -> None:
+    for n in range(200):
+        site.pages[f"/{n}"] = (b"x", f'"{n}"')
+    site.always = {f"/{n}" for n in range(0, 200, 8)}
+    site.tricks |= {path: [status(503)] for path in site.always}
+    facts = storage.source_facts([f"{site.url}{path}" for path in site.pages], private=True)
+    assert list(facts.values()).count(None) == 25
+
+
+def test_passwords_of_the_machine_are_kept_and_those_of_the_address_used(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login all password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    said = []
+
+    def ask(handler: Any) -> None:
+        said.append(handler.headers["Authorization"])
+        status(404)(handler)
+
+    site.tricks["/x"] = [ask, ask]
+    fail(f"{site.url}/x")
+    with pytest.raises(PhotoError):
+        storage.read(f"{site.url.replace('://', '://me:you@')}/x", private=True)
+    assert said == [None, "Basic bWU6eW91"]
 
 
 def test_a_host_that_does_not_answer_is_not_asked_for_every_photo(site: Site) -> None:

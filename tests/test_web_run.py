@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +49,8 @@ def test_photos_on_the_web_give_the_pictures_of_local_ones(site: Site, tmp_path:
     assert len(photos_read(site)) == 4
     ids = ["zero", f"{site.url.removeprefix('http://')}/shop/p/1", "two", "three"]
     rows = {row["id"]: row for row in report_rows(tmp_path / "out")}
-    assert [rows[id]["source_version"] for id in ids] == ['"0"', '"1"', '"2"', None]
+    versions = [rows[id]["source_version"] for id in ids]
+    assert [version and version.partition("@")[0] for version in versions] == ['"0"', '"1"', '"2"', None]
     (tmp_path / "files").mkdir()
     for n in range(4):
         (tmp_path / f"files/{n}.jpg").write_bytes(photo(n))
@@ -83,6 +85,15 @@ def test_what_changed_on_the_server_is_done_again_and_nothing_else(site: Site, t
     assert (tmp_path / "out" / rows["two"]["output_uri"]).exists()  # the shop's picture stays
 
 
+def test_a_packed_manifest_is_unpacked_whatever_its_address(site: Site, tmp_path: Path) -> None:
+    text = b"uri\nhttp://me:secret@" + site.url.removeprefix("http://").encode() + b"/2.jpg\n"
+    site.pages |= {"/m.csv.gz?key=a.b/c": (gzip.compress(text), None), "/plain.csv.gz": (text, None)}
+    for name in site.pages:
+        if ".gz" in name:
+            assert run("run", "--manifest", f"{site.url}{name}", "--output", tmp_path / "out", *NIGHT) == 0
+            assert "secret" not in report_rows(tmp_path / "out")[0]["id"]
+
+
 def test_private_servers_must_be_allowed_and_verify_repairs_from_the_web(site: Site, tmp_path: Path) -> None:
     arguments = ("--manifest", f"{site.url}/shop/today.csv?key=a/b", "--output", tmp_path / "out", "--model", "u2netp")
     assert run("run", *arguments) == 1
@@ -99,6 +110,9 @@ def test_private_servers_must_be_allowed_and_verify_repairs_from_the_web(site: S
 def test_a_wrong_address_is_a_failed_row_and_of_a_manifest_an_error_of_the_request(
     site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    site.pages["/local.csv"] = (b"id,uri\na,file:///etc/passwd\nb,x:y.jpg\n", None)
+    assert run("run", "--manifest", f"{site.url}/local.csv", "--output", tmp_path / "bad", *NIGHT) == 1
+    assert {row["code"] for row in report_rows(tmp_path / "bad")} == {"bad_row"}
     site.pages["/bad.csv"] = (b"id,uri\na,http://[::1/x.jpg\nb,//[\nc,ftp://x/y\nd,http://\n", None)
     assert run("run", "--manifest", f"{site.url}/bad.csv", "--output", tmp_path / "bad", *NIGHT) == 1
     assert [row["code"] for row in report_rows(tmp_path / "bad")] == ["bad_row", "not_found", "bad_row", "bad_row"]

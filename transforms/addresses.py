@@ -22,14 +22,25 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 SHARED = ipaddress.ip_network("100.64.0.0/10")
-METADATA = (ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200"))
+UNICAST = ipaddress.ip_network("2000::/3")
+METADATA = tuple(
+    map(
+        ipaddress.ip_address,
+        (
+            *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42"),
+            *("100.100.100.200", "168.63.129.16", "192.0.0.192"),
+        ),
+    )
+)
 """Where clouds keep a machine's credentials, apart from the link-local addresses that most use."""
 
 
 def is_public(address: Address) -> bool:
     """Tell whether an address is one of the public internet: no private, loopback, link-local or reserved one."""
     address = _embedded(address)
-    return address.is_global and not address.is_multicast
+    if address.version == 6 and address not in UNICAST:
+        return False
+    return address.is_global and not address.is_multicast and address not in METADATA
 
 
 def is_private(address: Address) -> bool:

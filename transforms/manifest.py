@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import apache_beam as beam
 import pyarrow as pa
@@ -141,10 +141,14 @@ def read_manifest(file: ManifestFile) -> Iterator[ManifestRow]:
     line = 0
     try:
         with storage.open_read(file.uri) as stream:
-            for line, record in _READERS[file.kind](_decompressed(stream, file.uri), file.uri):
+            for line, record in _READERS[file.kind](_decompressed(stream), file.uri):
                 yield _row(record, file, line)
+    except ManifestError as error:
+        raise FatalError(str(error)) from error
     except (OSError, EOFError, ValueError, OverflowError, PhotoError, pa.ArrowException) as error:
         raise FatalError(f"{file.uri}: cannot be read after line {line}: {_reason(error)}") from error
+    if not line:  # of one that was looked at before, as a server may give another the second time
+        raise FatalError(f"{file.uri}: holds no rows")
 
 
 def _image_row(uri: str, file: ManifestFile) -> ManifestRow:
@@ -154,10 +158,11 @@ def _image_row(uri: str, file: ManifestFile) -> ManifestRow:
     return _row({"uri": relative}, file, 0)
 
 
-def _decompressed(stream: IO[bytes], uri: str) -> IO[bytes]:
-    if uri.lower().endswith(".gz"):
+def _decompressed(stream: IO[bytes]) -> IO[bytes]:
+    begins = cast(io.BufferedReader, stream).peek(4)[:4]  # not the name: a web server may have unpacked it on the way
+    if begins[:2] == b"\x1f\x8b":
         return gzip.open(stream)  # type: ignore[return-value]
-    if uri.lower().endswith(".zst"):
+    if begins == b"\x28\xb5\x2f\xfd":
         return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))
     return stream
 
@@ -211,7 +216,7 @@ def _csv_records(text: Iterable[str]) -> Iterator[tuple[int, list[str] | str]]:
 
 def _check_columns(columns: list[str], uri: str) -> None:
     if "uri" not in columns:
-        found = ", ".join(columns)[:80] or "none"
+        found = "".join(c if c.isprintable() else "?" for c in ", ".join(columns)[:80]) or "none"
         raise ManifestError(f"{uri}: no uri column in the first line; its columns are {found}")
     named = [name for name in columns if name]
     if len(set(named)) < len(named):
@@ -260,6 +265,8 @@ def _row(record: dict[str, Any] | str, file: ManifestFile, line: int) -> Manifes
     problem, here = None, _clean(file.uri)
     if not uri:
         problem = "no uri"
+    elif storage.is_web(file.base) and storage.scheme(source) == "file":
+        problem = "a local file, in a manifest on a web server"
     elif not all(_is_text(text) for item in fields.items() for text in item):
         problem = "not UTF-8"
     elif _CONTROL.search(uri) or _CONTROL.search(storage.local_path(source)):
@@ -305,7 +312,13 @@ def _as_text(value: Any) -> str:
 
 def _id_from_uri(uri: str) -> str:
     """Take the path without its ending for an id; of an absolute one, what follows the scheme or the root."""
-    path = storage.path_of(uri).partition("://")[2] if storage.scheme(uri) != "file" else storage.local_path(uri)
+    if storage.scheme(uri) != "file":
+        host, slash, path = storage.path_of(uri).partition("://")[2].partition("/")
+        return f"{host.rpartition('@')[2]}{slash}{_without_ending(path)}"  # without a password
+    return _without_ending(storage.local_path(uri))
+
+
+def _without_ending(path: str) -> str:
     return posixpath.splitext(posixpath.normpath(path.replace(os.sep, "/")).lstrip("/"))[0] if path else ""
 
 

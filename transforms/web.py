@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -14,14 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from http import HTTPStatus
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from requests.utils import get_auth_from_url
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
 from transforms.addresses import GuardedAdapter
+from transforms.stopping import STOP
 from transforms.types import Blob, PhotoError, SourceFacts
 
 SCHEMES = ("http", "https")
@@ -49,11 +52,11 @@ _session_lock = threading.Lock()
 
 
 class _TransientError(PhotoError):
-    """May go better the next time. after: seconds that the server asks to wait."""
+    """May go better the next time. after: seconds that the server asks to wait. answered: whether it said anything."""
 
-    def __init__(self, code: str, message: str, after: float = 0) -> None:
+    def __init__(self, code: str, message: str, after: float = 0, answered: bool = False) -> None:
         super().__init__(code, message)
-        self.after = after
+        self.after, self.answered = after, answered
 
 
 def read(uri: str, max_bytes: int | None, private: bool) -> Blob:
@@ -62,7 +65,7 @@ def read(uri: str, max_bytes: int | None, private: bool) -> Blob:
     def attempt(deadline: float) -> Blob:
         with _answer("GET", uri, private, deadline) as response:
             parts = list(_body(response, uri, max_bytes, deadline))
-            return Blob(b"".join(parts), _strong_etag(response))
+            return Blob(b"".join(parts), _version(response, uri))
 
     return _patiently(attempt, ATTEMPTS, PHOTO_S)
 
@@ -98,21 +101,24 @@ def source_facts(uris: Iterable[str], private: bool) -> dict[str, SourceFacts | 
 
     def ask(uri: str) -> SourceFacts | None:
         host = uri.split("/", 3)[2]
-        if silent[host] >= GIVE_UP_A_HOST:
+        if silent[host] >= GIVE_UP_A_HOST or STOP.is_set():
             return None  # reading it will say why
 
         def attempt(deadline: float) -> SourceFacts | None:
             with _answer("HEAD", uri, private, deadline) as response:
-                etag, size = _strong_etag(response), response.headers.get("Content-Length")
-                return SourceFacts(etag, lambda: size) if etag else None
+                version, size = _version(response, uri), response.headers.get("Content-Length")
+                key = size if size != "0" else None  # as some servers say of whatever is asked by HEAD
+                return SourceFacts(version, lambda: key) if version else None
 
         try:
-            return _patiently(attempt, 2, PHOTO_S)
-        except _TransientError:
-            silent[host] += 1
-        except PhotoError:
-            pass
-        return None
+            found = _patiently(attempt, 2, PHOTO_S)
+        except PhotoError as error:
+            found = None
+            if isinstance(error, _TransientError) and not error.answered:
+                silent[host] += 1
+                return None
+        silent[host] = 0
+        return found
 
     uris = list(uris)
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
@@ -129,7 +135,8 @@ def _patiently(attempt: Callable[[float], T], attempts: int, seconds: float) -> 
             wait = error.after + FIRST_WAIT_S * 2 ** (number - 1) * random.uniform(0.5, 1.5)
             if number == attempts or wait > LONGEST_WAIT_S or time.monotonic() + wait > deadline:
                 raise
-            time.sleep(wait)
+            if STOP.wait(wait):  # the run ends; this photo is the next one's
+                raise
     raise AssertionError("unreachable")
 
 
@@ -142,7 +149,7 @@ def _answer(method: str, uri: str, private: bool, deadline: float) -> Iterator[r
     session, address = _session(private), uri
     for _ in range(REDIRECTS + 1):
         with _translated(uri, "bad_row" if address == uri else "http_error"):
-            request = session.prepare_request(requests.Request(method, address))
+            request = session.prepare_request(requests.Request(method, address, auth=_auth(address)))
             address = str(request.url)
             environment = session.merge_environment_settings(address, {}, True, None, None)  # proxies, certificates
             timeout = (CONNECT_S, max(1, min(ANSWER_S, deadline - time.monotonic())))
@@ -159,10 +166,17 @@ def _answer(method: str, uri: str, private: bool, deadline: float) -> Iterator[r
             if method == "GET":
                 response.close()  # what has been read to its end has gone back to its pool already
             else:
+                response.raw.drain_conn()  # of no bytes; but it ends the answer, so that the next may come
                 response.raw.release_conn()
         if scheme not in SCHEMES:
             raise PhotoError("http_error", f"{uri}: redirects to {scheme}://")
     raise PhotoError("http_error", f"{uri}: more than {REDIRECTS} redirects")
+
+
+def _auth(address: str) -> Any:
+    """Give user and password if the address has them; never those that a .netrc has for whatever server it is."""
+    user, password = get_auth_from_url(address)
+    return (user, password) if user else lambda request: request
 
 
 def _check(response: requests.Response, uri: str) -> None:
@@ -176,7 +190,7 @@ def _check(response: requests.Response, uri: str) -> None:
     if status in REFUSED:
         raise PhotoError("forbidden", said)
     if status in BUSY:
-        raise _TransientError("http_error", said, _asked_wait(response))
+        raise _TransientError("http_error", said, _asked_wait(response), answered=True)
     raise PhotoError("http_error", said)
 
 
@@ -206,10 +220,14 @@ def _body(response: requests.Response, uri: str, max_bytes: int | None, deadline
         yield part
 
 
-def _strong_etag(response: requests.Response) -> str:
-    """Give the ETag by which a server promises equal bytes; a weak one (`W/…`) promises less."""
+def _version(response: requests.Response, uri: str) -> str:
+    """Give the ETag by which a server promises equal bytes, or nothing: a weak one (`W/…`) promises less.
+
+    It promises them of one address, so a digest of that stands behind it: the same row of a manifest may be another's.
+    """
     etag = response.headers.get("ETag", "").strip()
-    return etag if re.fullmatch(r'"[^"\x00-\x20\x7f]+"', etag) else ""
+    address = hashlib.blake2b(uri.encode(), digest_size=6).hexdigest()
+    return f"{etag}@{address}" if re.fullmatch(r'"[^"\x00-\x20\x7f]+"', etag) else ""
 
 
 @contextmanager
