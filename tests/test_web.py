@@ -162,6 +162,32 @@ def test_a_silent_server_and_one_that_trickles_time_out(site: Site, monkeypatch:
     done.set()
 
 
+def test_a_server_that_never_comes_to_an_end_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "PHOTO_S", 1)
+    done = threading.Event()
+
+    def drip(begin: bytes, drop: bytes) -> Any:
+        def answer(handler: Any) -> None:
+            handler.close_connection = True
+            handler.wfile.write(begin)
+            while not done.wait(0.05):
+                handler.wfile.write(drop)
+
+        return answer
+
+    site.tricks["/continue"] = [drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n")] * 2
+    site.tricks["/header"] = [drip(b"HTTP/1.1 200 OK\r\nX: ", b"x")] * 2
+    site.tricks["/trailer"] = [
+        drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", b"T: x\r\n")
+    ] * 2
+    begun = time.monotonic()
+    for path in ("/continue", "/header", "/trailer"):
+        assert fail(f"{site.url}{path}").code == "timeout"
+        assert storage.source_facts([f"{site.url}{path}"], True) == {f"{site.url}{path}": None}
+    done.set()
+    assert time.monotonic() - begun < 15
+
+
 def test_redirects_are_followed_a_few_times(site: Site) -> None:
     site.pages["/x/y"] = (b"x", '"v"')
     site.tricks["/a"] = [status(302, Location="b")]

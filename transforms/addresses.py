@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -84,6 +88,37 @@ def connect(host: str, port: int, private: bool, timeout: Any, options: Any) -> 
     return create_connection((allowed[-1], port), timeout, socket_options=options)
 
 
+_asking = threading.local()
+
+
+@contextmanager
+def cut_off_at(deadline: float) -> Iterator[None]:
+    """Break the connections that this thread asks over once a deadline (time.monotonic) has passed.
+
+    A timeout of a socket begins anew with every byte, and headers or trailers of a few bytes a minute have no end.
+    """
+    connections: list[HTTPConnection] = []
+
+    def cut() -> None:
+        for connection in connections:
+            with suppress(OSError, AttributeError):  # closed already
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(0, deadline - time.monotonic()), cut)
+    timer.daemon = True
+    timer.start()
+    _asking.connections = connections
+    try:
+        yield
+    finally:
+        timer.cancel()
+        _asking.connections = []
+
+
+def _note(connection: HTTPConnection) -> None:
+    getattr(_asking, "connections", []).append(connection)
+
+
 class GuardedAdapter(HTTPAdapter):
     """Connects to allowed addresses only. Behind a proxy, it is the proxy that says what may be reached."""
 
@@ -99,10 +134,18 @@ class GuardedAdapter(HTTPAdapter):
 
 def _pools(private: bool) -> dict[str, type[HTTPConnectionPool]]:
     class Connection(HTTPConnection):
+        def request(self, *arguments: Any, **named: Any) -> None:
+            _note(self)
+            super().request(*arguments, **named)
+
         def _new_conn(self) -> socket.socket:
             return connect(self.host, self.port, private, self.timeout, self.socket_options)
 
     class SecureConnection(HTTPSConnection):
+        def request(self, *arguments: Any, **named: Any) -> None:
+            _note(self)
+            super().request(*arguments, **named)
+
         def _new_conn(self) -> socket.socket:
             return connect(self.host, self.port, private, self.timeout, self.socket_options)
 

@@ -76,7 +76,7 @@ class MapOrigin:
 class Blob:
     """A file or object as it was read.
 
-    version: size and mtime_ns of a file, generation of an object, strong ETag of a web server, or empty without one.
+    version: size and mtime_ns of a file, generation of an object, strong ETag and address of a web server's, or empty.
     """
 
     data: bytes

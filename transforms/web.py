@@ -23,7 +23,7 @@ from requests.utils import get_auth_from_url
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
-from transforms.addresses import GuardedAdapter
+from transforms.addresses import GuardedAdapter, cut_off_at
 from transforms.stopping import STOP
 from transforms.types import Blob, PhotoError, SourceFacts
 
@@ -132,6 +132,8 @@ def _patiently(attempt: Callable[[float], T], attempts: int, seconds: float) -> 
         try:
             return attempt(deadline)
         except _TransientError as error:
+            if time.monotonic() > deadline:
+                raise PhotoError("timeout", f"{error.message} (cut off after {seconds:.0f} s)") from error
             wait = error.after + FIRST_WAIT_S * 2 ** (number - 1) * random.uniform(0.5, 1.5)
             if number == attempts or wait > LONGEST_WAIT_S or time.monotonic() + wait > deadline:
                 raise
@@ -142,7 +144,14 @@ def _patiently(attempt: Callable[[float], T], attempts: int, seconds: float) -> 
 
 @contextmanager
 def _answer(method: str, uri: str, private: bool, deadline: float) -> Iterator[requests.Response]:
-    """Ask, follow redirects, and give the answer whose body has not been read.
+    """Give an answer whose body has not been read, and break the connection if that is not done in time."""
+    with cut_off_at(deadline), _followed(method, uri, private, deadline) as response:
+        yield response
+
+
+@contextmanager
+def _followed(method: str, uri: str, private: bool, deadline: float) -> Iterator[requests.Response]:
+    """Ask, and follow redirects.
 
     Redirects are followed here, as requests would first read the whole body of each, however long.
     """
@@ -210,13 +219,13 @@ def _body(response: requests.Response, uri: str, max_bytes: int | None, deadline
     while True:
         with _translated(uri):
             part = response.raw.read1(CHUNK, decode_content=True)
+        if time.monotonic() > deadline:  # also if it seems to be at its end: it may have been cut off
+            raise PhotoError("timeout", f"{uri}: not read to its end in time")
         if not part:
             return
         received += len(part)
         if max_bytes is not None and received > max_bytes:
             raise PhotoError("too_large", f"{uri}: more bytes than the limit of {max_bytes} (--max_bytes)")
-        if time.monotonic() > deadline:
-            raise PhotoError("timeout", f"{uri}: not read to its end in time")
         yield part
 
 
