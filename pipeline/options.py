@@ -186,8 +186,8 @@ def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapS
             precision = choose_precision(flags.precision, weights, engine_of(device))
         else:  # the same for every worker, whatever each could do
             precision = usual_precision(flags.model) if flags.precision == "auto" else flags.precision
-        if precision == "int8":
-            read_largest(weights)  # to know that they are there
+            if precision == "int8":
+                read_largest(weights)  # to know that the ranges are there
     except (WeightsError, DeviceError) as error:
         raise RequestError(str(error)) from error
     origin = MapOrigin(flags.model, weights.sha256, precision)

@@ -27,15 +27,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 SHARED = ipaddress.ip_network("100.64.0.0/10")
 UNICAST = ipaddress.ip_network("2000::/3")
-METADATA = tuple(
-    map(
-        ipaddress.ip_address,
-        (
-            *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42"),
-            *("100.100.100.200", "168.63.129.16", "192.0.0.192"),
-        ),
-    )
-)
+METADATA = {
+    *map(ipaddress.IPv4Address, ("100.100.100.200", "168.63.129.16", "192.0.0.192")),
+    *map(ipaddress.IPv6Address, ("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42")),
+}
 """Where clouds keep a machine's credentials, apart from the link-local addresses that most use."""
 
 
@@ -115,10 +110,6 @@ def cut_off_at(deadline: float) -> Iterator[None]:
         _asking.connections = []
 
 
-def _note(connection: HTTPConnection) -> None:
-    getattr(_asking, "connections", []).append(connection)
-
-
 class GuardedAdapter(HTTPAdapter):
     """Connects to allowed addresses only. Behind a proxy, it is the proxy that says what may be reached."""
 
@@ -135,19 +126,14 @@ class GuardedAdapter(HTTPAdapter):
 def _pools(private: bool) -> dict[str, type[HTTPConnectionPool]]:
     class Connection(HTTPConnection):
         def request(self, *arguments: Any, **named: Any) -> None:
-            _note(self)
+            getattr(_asking, "connections", []).append(self)  # see cut_off_at
             super().request(*arguments, **named)
 
         def _new_conn(self) -> socket.socket:
             return connect(self.host, self.port, private, self.timeout, self.socket_options)
 
-    class SecureConnection(HTTPSConnection):
-        def request(self, *arguments: Any, **named: Any) -> None:
-            _note(self)
-            super().request(*arguments, **named)
-
-        def _new_conn(self) -> socket.socket:
-            return connect(self.host, self.port, private, self.timeout, self.socket_options)
+    class SecureConnection(Connection, HTTPSConnection):
+        pass
 
     class Pool(HTTPConnectionPool):
         ConnectionCls = Connection

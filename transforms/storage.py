@@ -85,11 +85,11 @@ def read(uri: str, max_bytes: int | None = None, private: bool = False) -> Blob:
     if kind == "gs":
         return objects.read(uri, max_bytes)
     if is_web(uri):
-        return web().read(uri, max_bytes, private)
+        return _web().read(uri, max_bytes, private)
     raise PhotoError("bad_row", f"{uri}: cannot read {kind}:// addresses; give a path, a gs:// or an https:// address")
 
 
-def web() -> ModuleType:
+def _web() -> ModuleType:
     """Give the module that speaks to web servers. Imported late: most catalogs need none of it, and it takes memory."""
     from transforms import web
 
@@ -104,7 +104,7 @@ def source_facts(uris: Iterable[str], private: bool = False) -> dict[str, Source
     uris = list(uris)
     facts = objects.source_facts([uri for uri in uris if scheme(uri) == "gs"])
     if pages := [uri for uri in uris if is_web(uri)]:
-        facts |= web().source_facts(pages, private)
+        facts |= _web().source_facts(pages, private)
     for uri in uris:
         if uri not in facts:
             facts[uri] = local_files.source_facts(local_path(uri)) if scheme(uri) == "file" else None
@@ -274,7 +274,7 @@ def open_read(uri: str) -> IO[bytes]:
         PhotoError: a web server does not give it.
     """
     if is_web(uri):
-        return web().download(uri, private=True)
+        return _web().download(uri, private=True)
     if scheme(uri) == "gs":
         return io.BufferedReader(objects.ObjectReader(uri), buffer_size=1 << 20)
     return open(local_path(uri), "rb")

@@ -60,7 +60,7 @@ class _TransientError(PhotoError):
 
 
 def read(uri: str, max_bytes: int | None, private: bool) -> Blob:
-    """Read a photo (see storage.read). Its version is its strong ETag, or empty if it has none."""
+    """Read a photo (see storage.read)."""
 
     def attempt(deadline: float) -> Blob:
         with _answer("GET", uri, private, deadline) as response:
@@ -93,7 +93,7 @@ def download(uri: str, private: bool) -> IO[bytes]:
 
 
 def source_facts(uris: Iterable[str], private: bool) -> dict[str, SourceFacts | None]:
-    """Give of each photo its strong ETag, and its size as the content key; None if it has none, or cannot be had.
+    """Give of each photo its version, and its size as the content key; None if it has none, or cannot be had.
 
     Photos of the same size are then read one after the other, so that equal ones are predicted once.
     """
