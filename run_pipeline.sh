@@ -79,7 +79,7 @@ restore() { grep -q '^Installing collected packages' "$log" || mv "$venv"/before
 
 step() { "$@" >>"$log" 2>&1 || { restore; fail "set-up failed: $(reason) (all of it: $log)"; }; }
 
-# Install the packages, with `[test]` as argument those of the tests too.
+# Install the packages, with `test` as argument those of the tests too.
 set_up() {
   local extras=${1:-}
   trap 'restore; say "interrupted; the next start completes the set-up"; exit 130' INT
@@ -99,7 +99,7 @@ set_up() {
   say "installing packages, a few minutes the first time; details in $log"
   local pip=("$python" -m pip install --disable-pip-version-check --no-input --progress-bar off -c constraints.txt)
   step "${pip[@]}" setuptools  # first, so that the next step builds with the pinned one and downloads no other
-  step "${pip[@]}" --no-build-isolation -e ".$extras"
+  step "${pip[@]}" --no-build-isolation -e ".[heif${extras:+,$extras}]"
   rm -rf "$TMPDIR" "$venv/before"
   for stamp in ready ${extras:+ready-test}; do
     state >"$venv/$stamp.part" && mv "$venv/$stamp.part" "$venv/$stamp" || fail "cannot write to $venv"
@@ -139,7 +139,7 @@ export DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA=True
 
 if [ "$1" = test ]; then
   shift
-  ready ready-test || set_up_alone ready-test '[test]'
+  ready ready-test || set_up_alone ready-test test
   need_weights --keep_onnx
   cd "$root"
   if [ $# -gt 0 ]; then

@@ -38,13 +38,17 @@ setup(
     ],
     extras_require={
         "gcp": ["apache-beam[gcp]==2.77.*"],
+        "heif": ["pillow-heif>=1.1,<2"],  # HEIC of phones; run_pipeline.sh installs it
         "test": [
             "gcp-storage-emulator",
+            "hypothesis",
             "mypy",
             "onnxruntime",
             "pytest",
             "pytest-timeout",
             "pytest-xdist",
+            "pyvips-binary",  # libvips, a second opinion on colours
+            "pyvips",
             "ruff",
             "scikit-image",
         ],

@@ -115,7 +115,7 @@ def test_first_start_sets_up_and_hands_over(door: Door) -> None:
     venv, setuptools, install, weights, pipeline = door.calls
     assert venv == f"-m venv {door.venv}"
     assert setuptools.endswith("-c constraints.txt setuptools")
-    assert install.endswith("-c constraints.txt --no-build-isolation -e .")
+    assert install.endswith("-c constraints.txt --no-build-isolation -e .[heif]")
     assert weights == "-m weights"
     assert pipeline == "-m pipeline run --manifest my photos.csv"
     assert done.stdout.split(" ", 1)[1] == f"{door.elsewhere} 1 True\n"
@@ -291,7 +291,7 @@ def test_failed_fetch_stops_with_its_own_line(door: Door) -> None:
 def test_test_runs_everything_in_order(door: Door) -> None:
     done = door.run("test")
     assert done.returncode == 0, done.stderr
-    assert door.calls[2].endswith("-e .[test]")
+    assert door.calls[2].endswith("-e .[heif,test]")
     assert door.calls[3:] == [
         "-m weights --keep_onnx",
         "-m ruff check .",

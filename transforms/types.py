@@ -21,7 +21,8 @@ FAILURE_CODES = {
     "read_failed": "the file is there, but reading it failed",
     "blocked_address": "the web address leads to a machine that is not public (--allow_private_addresses)",
     "http_error": "the server or object store answered with an error",
-    "timeout": "the server or object store did not answer in time",
+    "host_unavailable": "its server has not answered several requests before this one; it is asked again after a while",
+    "timeout": "the server or object store did not answer in time, or the photo took too long to decode",
     "too_large": "more bytes than --max_bytes",
     "too_many_pixels": "more pixels than --max_pixels",
     "not_an_image": "the bytes are no picture at all",
@@ -33,6 +34,7 @@ FAILURE_CODES = {
     "inference_failed": "the network failed on this photo alone",
     "no_subject": "the mask is empty, and the policy fails such photos",
     "write_failed": "the result could not be written",
+    "internal_error": "a fault of whitesweep itself; run.json names the file with the traceback",
 }
 """Every code that a failed row can carry, with its meaning."""
 
