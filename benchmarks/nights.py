@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import builtins
 import errno
+import gc
 import hashlib
 import io
 import json
@@ -303,6 +304,9 @@ class World:
         self.tale: list[str] = [f"{self.shop.kind} manifest in {self.shop.folder.name!r}, output {self.output.name!r}"]
         self.nights = 0
         self.bad: dict[str, str] = {}
+        self.freshly: tuple[Any, tuple[int, Look, Path]] | None = None
+        self.share = 1.0
+        self.leave_out: tuple[str, ...] = ()
 
     # What runs -----------------------------------------------------------------------------------------------------
 
@@ -330,9 +334,12 @@ class World:
 
     def fresh(self, settings: dict[str, str]) -> tuple[int, Look, Path]:
         """Run tonight's shop into an empty folder."""
-        output = self.folder / f"fresh-{self.nights}-{random.random()}"
-        code, _ = self.ended(self.start(Command("run", settings), output=output))
-        return code, look(output), output
+        output = self.folder / f"fresh-{self.nights}"
+        key = (settings, self.shop.records(), sorted(map(repr, self.shop.photos.values())), self.shop.manifest)
+        if self.freshly is None or self.freshly[0] != key or not self.freshly[1][2].exists():
+            code, _ = self.ended(self.start(Command("run", settings), output=output))
+            self.freshly = (key, (code, look(output), output))
+        return self.freshly[1]
 
     def night(self, command: Command, disturb: Callable[[Command], list[tuple[int, str]]] | None = None) -> None:
         """Give a command, disturbed perhaps, until it has had its way, and judge."""
@@ -378,7 +385,6 @@ class World:
                 self.settings, self.bad = settings, {}
                 if command.name == "run" and "--retry_failed" not in command.flags:
                     self.night(replace(command))
-            shutil.rmtree(fresh_folder, ignore_errors=True)
             return
         if command.name != "verify":
             self.settings = settings
@@ -389,11 +395,9 @@ class World:
         self._again(command, after)
         self._verified(command, code)
         self.other = self.other if self.other and self.other.exists() else None
-        if self.other is None:
-            self.other = fresh_folder
-            (self.folder / "settings-of-other").write_text(json.dumps(settings))
-        else:
-            shutil.rmtree(fresh_folder)
+        if self.other is None and fresh_folder.exists():
+            self.other = self.folder / f"other-{self.nights}"
+            shutil.copytree(fresh_folder, self.other)
 
     # What has to be true -------------------------------------------------------------------------------------------
 
@@ -403,7 +407,7 @@ class World:
         expected = {row["output_uri"]: row["output_sha256"] for row in tonight.values() if row["status"] != "failed"}
         for name, sha256 in before.images.items():
             now, row, id = after.images.get(name), tonight.get(id_of(name)), id_of(name)
-            if now == sha256 or name in self.bad:
+            if now == sha256 or name in self.bad or name in before.strange:
                 continue
             if now is not None:
                 if now != expected.get(name):
@@ -415,16 +419,17 @@ class World:
             repaired = "--repair" in command.flags and name not in {r["output_uri"] for r in before.rows} | before.gone
             repaired = repaired and (id not in ids or successor)
             if not (successor or blank or pruned or repaired):
-                self.say(f"A: {name} was deleted (its row: {row and (row['status'], row['code'])})")
+                now = after.first().get(id)
+                self.say(f"A: {name} was deleted (its row: {now and now['code']}, of a fresh run: {row and row['code']})")
 
     def _right(self, command: Command, before: Look, source: Look, after: Look, fresh: Look, code: int) -> None:
         """B: a row for each record, as a fresh run has it, with its picture."""
         if after.broken:
             self.say(f"B: the report is not whole: {after.broken}")
             return
-        self._look_whole(after)
         if command.name == "verify" and after.latest == before.latest:  # it had nothing to do
             return
+        self._look_whole(after)
         records, rows, freshly = self.shop.records(), after.named(), fresh.named()
         expected = Counter((record.id, record.uri) for record in records)
         if expected != Counter({key: len(found) for key, found in rows.items()}):
@@ -496,8 +501,8 @@ class World:
 
     def _again(self, command: Command, after: Look) -> None:
         """C: the same command once more changes nothing, and asks the network nothing."""
-        if command.name == "verify":
-            return
+        if command.name == "verify" or random.Random(f"{self.seed} {self.nights} again").random() > self.share:
+            return None
         code, said = self.ended(self.start(command))
         again = look(self.output)
         if code not in (0, 1) or (code == 1 and GOES_ON in said):
@@ -536,9 +541,10 @@ class World:
                 self.say(f"C: {command} ended with {code}; damaged are {sorted(damaged)}")
             if "--repair" in command.flags and code and all(not r.codes for r in self.shop.records()):
                 self.say(f"C: all photos can be read, and repair ends with {code}: {sorted(damaged)}")
-        verified, said = self.ended(self.start(Command("verify", {})))
-        if (verified == 0) != (not damaged):
-            self.say(f"C: verify ended with {verified}; damaged are {sorted(damaged)}: {said[:300]}")
+        if random.Random(f"{self.seed} {self.nights} verify").random() <= self.share:
+            verified, said = self.ended(self.start(Command("verify", {})))
+            if (verified == 0) != (not damaged):
+                self.say(f"C: verify ended with {verified}; damaged are {sorted(damaged)}: {said[:300]}")
         self.bad = {n: s for n, s in self.bad.items() if {**seen.images, **seen.maps}.get(n, "") == s}
 
     # What befalls the output folder --------------------------------------------------------------------------------
@@ -549,6 +555,7 @@ class World:
         if of_report and report.exists():
             shards = sorted(p for p in report.rglob("part-*.parquet") if seen.latest and seen.latest in str(p.parent))
             what = rng.choice(["report", "latest", "no latest", "empty", "lost"])
+            what = "report" if what in self.leave_out else what
             if what == "report" or not shards:
                 shutil.rmtree(report)
                 return "the report is removed"
@@ -657,10 +664,12 @@ def one_night(world: World, rng: random.Random) -> None:
     world.night(command, disturb)
 
 
-def series(folder: Path, seed: int, nights: int, memory: Path | None) -> World:
+def series(folder: Path, seed: int, nights: int, memory: Path | None, leave_out: tuple[str, ...] = ()) -> World:
     """Live through a series of nights, until one goes wrong."""
     world, rng = World(folder, seed, memory), random.Random(seed)
-    world.shop.draw_all(rng, rng.randint(4, 9))
+    world.share = 0.5
+    world.leave_out = leave_out
+    world.shop.draw_all(rng, rng.randint(4, 9), lead="lead" not in leave_out)
     world.shop.write()
     while world.nights < nights and not world.wrong:
         one_night(world, random.Random(f"{seed} {world.nights}"))
@@ -676,18 +685,22 @@ def main() -> int:
     parser.add_argument("--series", type=int, default=10, metavar="N")
     parser.add_argument("--nights", type=int, default=8, metavar="N", help="of each series, which ends with its first difference")
     parser.add_argument("--scenario", choices=["all", *SCENARIOS], help="nights that are told, instead of drawn ones")
+    parser.add_argument("--leave_out", nargs="*", default=[], choices=["lead", "empty"], help="what is known to be wrong")
     parser.add_argument("--network", action="store_true", help="ask the network every time")
+    parser.add_argument("--memory", metavar="DIR", help="where to remember what it said, also for the next time")
     parser.add_argument("--keep", metavar="DIR", help="keep the folders of what went wrong there")
     flags = parser.parse_args()
     nights = differences = 0
     told = [] if flags.scenario is None else list(SCENARIOS) if flags.scenario == "all" else [flags.scenario]
     with tempfile.TemporaryDirectory(prefix="whitesweep-nights-") as temporary:
-        memory = Path(temporary) / "memory"
-        memory.mkdir()
+        memory = Path(flags.memory or f"{temporary}/memory")
+        memory.mkdir(exist_ok=True)
+        gc.collect()
+        gc.freeze()
         for one in told or range(flags.seed, flags.seed + flags.series):
             folder = Path(temporary) / str(one)
             remembered = None if flags.network else memory
-            world = SCENARIOS[one](folder, remembered) if told else series(folder, one, flags.nights, remembered)
+            world = SCENARIOS[one](folder, remembered) if told else series(folder, one, flags.nights, remembered, tuple(flags.leave_out))
             nights += world.nights
             if world.wrong:
                 differences += 1

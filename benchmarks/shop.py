@@ -96,7 +96,8 @@ class Shop:
         return self.folder / ("photos" if self.kind == "folder" else f"catalog.{self.kind}")
 
     def draw(self, name: str, rng: random.Random) -> None:
-        """Draw a product on a grey wall; the file of a photo that is there is replaced."""
+        """Draw one of forty products on a grey wall; the file of a photo that is there is replaced."""
+        rng = random.Random(rng.randrange(40))
         size, fill = (rng.randint(60, 120), rng.randint(60, 120)), tuple(rng.randrange(70) for _ in range(3))
         noise = np.random.default_rng(rng.randrange(1 << 30)).normal(185, 5, (size[1], size[0], 3))
         image = Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8))
@@ -112,11 +113,11 @@ class Shop:
         self.clock += 1_000_000_000
         self.photos[name] = Photo(name, good, state, time or self.clock)
 
-    def draw_all(self, rng: random.Random, count: int) -> None:
+    def draw_all(self, rng: random.Random, count: int, lead: bool = True) -> None:
         """Fill the shop: photos under plain and hostile names, rows under plain and hostile ids."""
         for name in rng.sample(NAMES, count):
             self.draw(name + rng.choice([".png", ".png", ".jpg", ".webp", ".PNG"]), rng)
-        if self.kind == "folder":
+        if self.kind == "folder" and lead:
             self.draw(" lead.png", rng)
         names = list(self.photos)
         for id in rng.sample(IDS, count):
