@@ -38,11 +38,8 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow.parquet as pq
 
-import pipeline.execute
-import pipeline.options
-import pipeline.verify
 import transforms.lease
-import transforms.process  # noqa: F401
+import transforms.process
 import transforms.saliency
 import transforms.schema
 from benchmarks.shop import Record, Shop
@@ -52,12 +49,22 @@ from pipeline.cli import main as whitesweep
 EXPIRY_S = 1.0
 """A lease runs out in a second here, so that a suspended run is taken over in one."""
 HUNG_S = 60.0
-OUTPUTS = ["out", "out [1]", "50% off", "o'ut \"q\"", "caf\u00e9", "cafe\u0301", "o{a,b}*?", "deep/" + "d" * 120, "new\nline"]
-FALLS = '[default]\nthreshold = 0.6\n[category.hat]\nminimum_component = 102400\n'
+OUTPUTS = [
+    "out",
+    "out [1]",
+    "50% off",
+    'o\'ut "q"',
+    "caf\u00e9",
+    "cafe\u0301",
+    "o{a,b}*?",
+    "deep/" + "d" * 120,
+    "new\nline",
+]
+FALLS = "[default]\nthreshold = 0.6\n[category.hat]\nminimum_component = 102400\n"
 POLICIES = [
     *("0.7", "0.3", "otsu", "soft", FALLS),
     '[default]\nmethod = "ramp"\n[category.shoe]\nmethod = "otsu"\n[category.hat]\nmethod = "ramp"\nwidth = 0.4\n',
-    '[default]\nthreshold = 0.7\n[category.shoe]\nthreshold = 0.4\n',
+    "[default]\nthreshold = 0.7\n[category.shoe]\nthreshold = 0.4\n",
 ]
 GOES_ON = "the same command goes on"
 
@@ -128,7 +135,7 @@ class Trouble:
 class Process:
     """The command line in a forked process."""
 
-    def __init__(self, world: World, commands: list[list[str]], trouble: Trouble, cwd: Path | None = None) -> None:
+    def __init__(self, world: World, do: Callable[[], int], trouble: Trouble, cwd: Path | None = None) -> None:
         self.log = world.folder / f"log-{time.monotonic_ns()}"
         self.code: int | None = None
         self.id = os.fork()
@@ -139,17 +146,18 @@ class Process:
             handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             for standard in (1, 2):
                 os.dup2(handle, standard)
-            sys.stdout = sys.__stdout__ = io.TextIOWrapper(io.FileIO(1, "w"), write_through=True)
-            sys.stderr = sys.__stderr__ = io.TextIOWrapper(io.FileIO(2, "w"), write_through=True)
+            for name in ("stdout", "stderr"):  # a signal handler prints to the one with underscores
+                stream = io.TextIOWrapper(io.FileIO(1 if name == "stdout" else 2, "w"), write_through=True)
+                setattr(sys, name, stream)
+                setattr(sys, f"__{name}__", stream)
             os.chdir(cwd or world.folder)
             transforms.schema.ROWS_PER_SHARD = world.rows_per_shard
             transforms.lease.EXPIRY_S, transforms.lease.RENEWAL_S = EXPIRY_S, EXPIRY_S / 5
             if world.memory is not None:
                 memory = world.memory
-                transforms.saliency.load = lambda config: Remembered(config, memory)
+                setattr(transforms.saliency, "load", lambda config: Remembered(config, memory))  # noqa: B010
             trouble.install()
-            for command in commands:
-                code = whitesweep(command)
+            code = do()
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
         except BaseException:
@@ -160,13 +168,18 @@ class Process:
                 sys.stderr.flush()
             os._exit(code)
 
-    def stopped(self) -> bool:
-        """Wait until the process is suspended or ends; tell which."""
-        _, status = os.waitpid(self.id, os.WUNTRACED)
-        if os.WIFSTOPPED(status):
-            return True
-        code = os.waitstatus_to_exitcode(status)
-        self.code = code if code >= 0 else 128 - code
+    def stopped(self, within: float = HUNG_S) -> bool:
+        """Wait until the process is suspended or ends, but not for ever; tell whether it is suspended."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(self.id, os.WUNTRACED | os.WNOHANG)
+            if ended and os.WIFSTOPPED(status):
+                return True
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                self.code = code if code >= 0 else 128 - code
+                return False
+            time.sleep(0.01)
         return False
 
     def wait(self) -> int:
@@ -290,13 +303,18 @@ class Command:
 class World:
     """A shop, its output folder, and the judge of what becomes of it."""
 
-    def __init__(self, folder: Path, seed: int, memory: Path | None, kind: str | None = None, out: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, seed: int, memory: Path | None, kind: str | None = None, out: str | None = None
+    ) -> None:
         rng = random.Random(seed)
         self.folder, self.memory, self.seed = folder, memory, seed
         folder.mkdir(parents=True)
         self.rows_per_shard = 100
         self.settings = {"policy": "0.7"}
-        self.shop = Shop(folder / rng.choice(["shop", "sh [o] p%", "sh\u00f6p's"]), kind or rng.choice(["csv", "csv", "jsonl", "parquet", "folder"]))
+        self.shop = Shop(
+            folder / rng.choice(["shop", "sh [o] p%", "sh\u00f6p's"]),
+            kind or rng.choice(["csv", "csv", "jsonl", "parquet", "folder"]),
+        )
         self.shop.folder.mkdir()
         self.output = folder / (out or rng.choice([OUTPUTS[0], *OUTPUTS]))
         self.other: Path | None = None
@@ -314,7 +332,8 @@ class World:
         """Start a command."""
         trouble = trouble or Trouble()
         trouble.unreadable = self.shop.unreadable()
-        return Process(self, [command.arguments(self.shop.manifest, output or self.output, self.folder)], trouble)
+        arguments = command.arguments(self.shop.manifest, output or self.output, self.folder)
+        return Process(self, lambda: whitesweep(arguments), trouble)
 
     def ended(self, process: Process, killed: bool = False) -> tuple[int, str]:
         """Wait for a process, and look at how it ended and what it said (F)."""
@@ -362,8 +381,9 @@ class World:
             self._nothing_lost(before, middle, fresh, command, committed=middle.latest != before.latest)
             if middle.latest != before.latest and middle.broken:
                 self.say(f"E: a report was committed that is not whole: {middle.broken}")
-            if sum(code in (0, 1) and GOES_ON not in said for code, said in ends) == 0 and any(c == 2 for c, _ in ends):
-                refusable or self.say(f"E: all were refused: {ends}")
+            none_ran = not any(code in (0, 1) and GOES_ON not in said for code, said in ends)
+            if none_ran and any(code == 2 for code, _ in ends) and not refusable:
+                self.say(f"E: all were refused: {ends}")
         code, said = self.ended(self.start(command))
         if code == 1 and GOES_ON in said:
             self.tale.append(f"  {said.strip().splitlines()[0]}")
@@ -419,8 +439,8 @@ class World:
             repaired = "--repair" in command.flags and name not in {r["output_uri"] for r in before.rows} | before.gone
             repaired = repaired and (id not in ids or successor)
             if not (successor or blank or pruned or repaired):
-                now = after.first().get(id)
-                self.say(f"A: {name} was deleted (its row: {now and now['code']}, of a fresh run: {row and row['code']})")
+                mine, other = (seen.first().get(id, {"code": "none"})["code"] for seen in (after, fresh))
+                self.say(f"A: {name} was deleted (its row: {mine}, a fresh run's: {other})")
 
     def _right(self, command: Command, before: Look, source: Look, after: Look, fresh: Look, code: int) -> None:
         """B: a row for each record, as a fresh run has it, with its picture."""
@@ -434,7 +454,7 @@ class World:
         expected = Counter((record.id, record.uri) for record in records)
         if expected != Counter({key: len(found) for key, found in rows.items()}):
             given = Counter({key: len(found) for key, found in rows.items()})
-            self.say(f"B: rows: too few {list((expected - given))[:3]}, too many {list(given - expected)[:3]}")
+            self.say(f"B: rows: too few {list(expected - given)[:3]}, too many {list(given - expected)[:3]}")
             return
         of_record = defaultdict(list)
         for record in records:
@@ -470,16 +490,19 @@ class World:
         code: int,
     ) -> str | None:
         """Find why a row may differ from a fresh run's: it was carried as it was, or has no map."""
-        if command.name == "verify" or "--retry_failed" in command.flags:
-            if earlier is not None and earlier["status"] != "failed" or command.name == "verify":
-                carried = plain({**(earlier or {}), **{c: row[c] for c in ("category", "attributes")}}) if earlier else None
-                if carried == plain(row):
-                    return "carried"
+        carries = command.name == "verify" or ("--retry_failed" in command.flags and row["status"] != "failed")
+        carried = {**earlier, **{c: row[c] for c in ("category", "attributes")}} if earlier else None
+        if carries and carried is not None and plain(carried) == plain(row):
+            return "carried"
         if row["code"] == "no_map" and (command.name == "migrate" or (command.name == "verify" and code == 1)):
             if any(record.codes for record in records):
                 return None
             maps = source.maps
-            named = [r for r in source.rows if r["map_key"] and r["source_sha256"] == row["source_sha256"] and r["id"] == row["id"]]
+            named = [
+                r
+                for r in source.rows
+                if r["map_key"] and r["source_sha256"] == row["source_sha256"] and r["id"] == row["id"]
+            ]
             there = [r for r in named if f"maps/{r['map_key'][:2]}/{r['map_key']}.png" in maps]
             there = [r for r in there if f"maps/{r['map_key'][:2]}/{r['map_key']}.png" not in self.bad]
             return "no map" if not there else None
@@ -487,7 +510,8 @@ class World:
 
     def _look_whole(self, after: Look) -> None:
         """B: pictures are those of the rows; what is in no row is said to be gone; nothing is left over."""
-        self.say(f"B: left over: {after.strange}") if after.strange else None
+        if after.strange:
+            self.say(f"B: left over: {after.strange}")
         claimed = set()
         for row in after.rows:
             if row["status"] != "failed" and (not row["output_uri"] or not row["map_key"]):
@@ -573,7 +597,7 @@ class World:
             return "a foreign file among the pictures"
         kept = {row["output_uri"] for row in seen.rows}
         names = rng.choice([sorted(set(seen.images) & kept), sorted(seen.maps)])
-        for name in (names if rng.random() < 0.2 else rng.sample(names, min(1, len(names)))):
+        for name in names if rng.random() < 0.2 else rng.sample(names, min(1, len(names))):
             path, how = self.output / name, rng.choice(["deleted", "cut", "altered"])
             data = path.read_bytes()
             self.bad[name] = ""
@@ -602,20 +626,21 @@ class World:
 
         return disturb
 
-    def suspended(self, at: int, wake: float) -> Callable[[Command], list[tuple[int, str]]]:
-        """Suspend a run until its lease has run out and another has begun or ended, and wake it."""
+    def suspended(self, at: int, until: int) -> Callable[[Command], list[tuple[int, str]]]:
+        """Suspend a run past its lease; wake it when another is at its operation `until`, and let it end first."""
 
         def disturb(command: Command) -> list[tuple[int, str]]:
             one = self.start(command, Trouble(signal.SIGSTOP, at))
             if not one.stopped():
                 return [self.ended(one)]
             time.sleep(EXPIRY_S + 0.2)
-            two = self.start(command)
-            deadline = time.monotonic() + wake
-            while time.monotonic() < deadline and os.waitid(os.P_PID, two.id, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-                time.sleep(0.02)
+            two = self.start(command, Trouble(signal.SIGSTOP, until))
+            two.stopped(2 * HUNG_S / 3)  # it may wait for the first one
             os.kill(one.id, signal.SIGCONT)
-            return [self.ended(one), self.ended(two)]
+            first = self.ended(one)
+            if two.code is None:
+                os.kill(two.id, signal.SIGCONT)
+            return [first, self.ended(two)]
 
         return disturb
 
@@ -636,8 +661,11 @@ def one_night(world: World, rng: random.Random) -> None:
         settings["format"] = rng.choice(["same", "png", "webp", "jpeg"])
     if rng.random() < 0.15:
         settings["background"] = rng.choice(["white", "#ff8800"])
-    kind = rng.choice(["run"] * 6 + ["prune", "prune", "force", "retry", "migrate", "migrate", "from", "from", "verify", "repair", "repair"])
-    if kind == "from" and not (world.other and world.other.exists()) or world.nights == 0:
+    kind = rng.choice(
+        ["run"] * 6
+        + ["prune", "prune", "force", "retry", "migrate", "migrate", "from", "from", "verify", "repair", "repair"]
+    )
+    if (kind == "from" and not (world.other and world.other.exists())) or world.nights == 0:
         kind = "run"
     command = {
         "run": Command("run", settings),
@@ -657,7 +685,7 @@ def one_night(world: World, rng: random.Random) -> None:
                 *[world.struck(signal.SIGKILL, at)] * 3,
                 world.struck(signal.SIGTERM, at),
                 world.both(rng.uniform(0, 1.5)),
-                *[world.suspended(at, rng.uniform(0.2, 4))] * 2,
+                *[world.suspended(at, rng.randint(3, 70))] * 2,
             ]
         )
         world.tale.append(f"  {disturb.__qualname__.split('.')[1]} at operation {at}")
@@ -683,9 +711,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the first series; the others follow")
     parser.add_argument("--series", type=int, default=10, metavar="N")
-    parser.add_argument("--nights", type=int, default=8, metavar="N", help="of each series, which ends with its first difference")
+    parser.add_argument(
+        "--nights", type=int, default=8, metavar="N", help="of each series, which ends with its first difference"
+    )
     parser.add_argument("--scenario", choices=["all", *SCENARIOS], help="nights that are told, instead of drawn ones")
-    parser.add_argument("--leave_out", nargs="*", default=[], choices=["lead", "empty"], help="what is known to be wrong")
+    parser.add_argument(
+        "--leave_out", nargs="*", default=[], choices=["lead", "empty"], help="what is known to be wrong"
+    )
     parser.add_argument("--network", action="store_true", help="ask the network every time")
     parser.add_argument("--memory", metavar="DIR", help="where to remember what it said, also for the next time")
     parser.add_argument("--keep", metavar="DIR", help="keep the folders of what went wrong there")
@@ -697,10 +729,14 @@ def main() -> int:
         memory.mkdir(exist_ok=True)
         gc.collect()
         gc.freeze()
-        for one in told or range(flags.seed, flags.seed + flags.series):
+        for one in list[Any](told or range(flags.seed, flags.seed + flags.series)):
             folder = Path(temporary) / str(one)
             remembered = None if flags.network else memory
-            world = SCENARIOS[one](folder, remembered) if told else series(folder, one, flags.nights, remembered, tuple(flags.leave_out))
+            world = (
+                SCENARIOS[one](folder, remembered)
+                if told
+                else series(folder, one, flags.nights, remembered, tuple(flags.leave_out))
+            )
             nights += world.nights
             if world.wrong:
                 differences += 1

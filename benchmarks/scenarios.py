@@ -5,8 +5,6 @@ A scenario takes an empty folder and the folder of what the network said, and gi
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import shutil
 import signal
@@ -18,6 +16,7 @@ from PIL import Image
 
 from benchmarks.nights import Command, Process, Trouble, World, look
 from benchmarks.shop import Row, Shop
+from pipeline.cli import main as whitesweep
 
 RUN = Command("run", {"policy": "0.7"})
 REPAIR = Command("verify", {}, ("--repair",))
@@ -50,7 +49,7 @@ def away(world: World, away: bool = True) -> None:
 
 def give(world: World, *arguments: str, cwd: Path | None = None) -> tuple[int, str]:
     """Give a command line as it is."""
-    return world.ended(Process(world, [list(arguments)], Trouble(unreadable=world.shop.unreadable()), cwd))
+    return world.ended(Process(world, lambda: whitesweep(arguments), Trouble(unreadable=world.shop.unreadable()), cwd))
 
 
 def expect(world: World, true: bool, otherwise: str) -> None:
@@ -168,13 +167,13 @@ def repair_after_other_is_gone(world: World) -> None:
 @scenario
 def suspended_run(world: World) -> None:
     """A run sleeps past its lease, wakes while another is writing its shards, and must not touch them."""
-    world.rows_per_shard = 1
+    world.rows_per_shard, world.share = 1, 0.0
     world.night(RUN)
-    for at in range(4, 44, 4):
+    for until in (30, 36, 42):
         for n in range(6):
-            world.shop.draw(f"{n}.png", random.Random(100 * at + n))
+            world.shop.draw(f"{n}.png", random.Random(until + n))
         world.shop.write()
-        world.night(RUN, world.suspended(at, 0.6 + at / 40))
+        world.night(RUN, world.suspended(6, until))
         if world.wrong:
             return
 
@@ -259,21 +258,15 @@ def two_repairs_in_one_process(world: World) -> None:
     """A process repairs twice: the second time what is damaged then."""
     world.night(RUN)
     again = ["verify", "--output", str(world.output), "--repair"]
-    (world.output / "images/p0.png").unlink()
-    reading, writing = os.pipe()
-    manifest = world.shop.manifest.read_text()
 
-    class Between(list[str]):
-        """Damages another picture as the second command begins."""
+    def twice() -> int:
+        code = 0
+        for name in ("p0", "p1"):
+            (world.output / f"images/{name}.png").unlink()
+            code = max(code, whitesweep(again))
+        return code
 
-        def __iter__(self):  # type: ignore[no-untyped-def]
-            (world.output / "images/p1.png").unlink(missing_ok=True)
-            return super().__iter__()
-
-    code, said = world.ended(Process(world, [again, Between(again)], Trouble()))
-    os.close(reading)
-    os.close(writing)
-    del manifest
+    code, said = world.ended(Process(world, twice, Trouble()))
     expect(world, code == 0, f"C: the second repair in one process ends with {code}: {said}")
     world.night(REPAIR)
 
@@ -282,7 +275,9 @@ def two_repairs_in_one_process(world: World) -> None:
 def repair_keeps_the_precision(world: World) -> None:
     """A report of another precision, and of weights given by a relative path, is repaired as it was made."""
     weights = next(Path(__file__).parent.parent.glob("weights/**/u2netp*.safetensors"), None)
-    weights = weights or next(p for p in Path(__file__).parent.parent.glob("weights/**/u2netp*") if p.suffix != ".py" and p.is_file())
+    weights = weights or next(
+        p for p in Path(__file__).parent.parent.glob("weights/**/u2netp*") if p.suffix != ".py" and p.is_file()
+    )
     shutil.copy(weights, world.folder / f"mine{weights.suffix}")
     more = ("--precision", "bf16", "--weights", f"mine{weights.suffix}", "--model", "u2netp")
     arguments = RUN.arguments(world.shop.manifest, world.output, world.folder)
@@ -328,9 +323,18 @@ def category_with_a_space(world: World) -> None:
     """`, hat` in a CSV is the category hat."""
     path = world.shop.manifest
     path.write_text("id,uri,category\na,photos/0.png, hat\nb,photos/1.png,hat \n")
-    code, said = give(world, *Command("run", {"policy": "[default]\n[category.hat]\nthreshold = 0.4\n"}).arguments(path, world.output, world.folder))
+    code, said = give(
+        world,
+        *Command("run", {"policy": "[default]\n[category.hat]\nthreshold = 0.4\n"}).arguments(
+            path, world.output, world.folder
+        ),
+    )
     rows = look(world.output).rows
-    expect(world, [row["category"] for row in rows] == ["hat", "hat"], f"B: categories {[r['category'] for r in rows]!r}: {code} {said}")
+    expect(
+        world,
+        [row["category"] for row in rows] == ["hat", "hat"],
+        f"B: categories {[r['category'] for r in rows]!r}: {code} {said}",
+    )
     expect(world, {row["rule"] for row in rows} == {"category hat"}, f"B: rules {[row['rule'] for row in rows]}")
 
 
@@ -426,4 +430,3 @@ def migrated_twice_other_changed(world: World) -> None:
     world.shop.write()
     world.night(Command("migrate", {"policy": "0.5"}, source=other))
     world.night(Command("run", {"policy": "0.5"}))
-    assert json.dumps(world.settings)

@@ -147,7 +147,7 @@ class Shop:
     def _events(self) -> list:
         photos = [self._replace, self._spoil, self._spoil, self._spoil, self._touch, self._send_away]
         rows = [self._rename, self._duplicate, self._move, self._miss, self._miss, self._halve, self._columns]
-        return photos + (rows + [self._add] if self.kind != "folder" else [self._move])
+        return photos + ([*rows, self._add] if self.kind != "folder" else [self._move])
 
     def _replace(self, rng: random.Random) -> str:
         name = rng.choice(list(self.photos))
@@ -263,7 +263,9 @@ class Shop:
                 colour = (("colour", named["colour"]),) if named.get("colour") else ()
                 id = named.get("id") or os.path.splitext(uri)[0]
                 found.append(self._record(id, uri, row.photo, named.get("category"), colour))  # type: ignore[arg-type]
-        usable = sorted((r for r in found if not r.codes & {"bad_row", "bad_id"}), key=lambda r: (r.uri, r.category or ""))
+        usable = sorted(
+            (r for r in found if not r.codes & {"bad_row", "bad_id"}), key=lambda r: (r.uri, r.category or "")
+        )
         first: dict[str, Record] = {}
         for record in usable:
             first.setdefault(record.id, record)

@@ -24,7 +24,9 @@ TOLD = [
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("flags", [["--seed", "1", "--series", "1", "--nights", "3"], *(["--scenario", t] for t in TOLD)])
+@pytest.mark.parametrize(
+    "flags", [["--seed", "1", "--series", "1", "--nights", "3"], *(["--scenario", t] for t in TOLD)]
+)
 def test_nights_end_where_a_fresh_run_does(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     memory = tmp_path_factory.getbasetemp() / "what the network said"
     command = [sys.executable, "-m", "benchmarks.nights", *flags, "--memory", str(memory)]
