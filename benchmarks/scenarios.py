@@ -80,7 +80,7 @@ def photos_away_after_migrate(world: World) -> None:
 def photos_away_after_killed_migrate(world: World) -> None:
     """A migration is killed after it has written pictures, then comes a night without photos."""
     world.night(RUN)
-    process = world.start(OTSU, Trouble(signal.SIGKILL, 12))
+    process = world.start(OTSU, Trouble(signal.SIGKILL, 5))
     world.ended(process, killed=True)
     away(world)
     world.night(RUN)
@@ -90,7 +90,7 @@ def photos_away_after_killed_migrate(world: World) -> None:
 @scenario
 def photos_away_after_killed_run(world: World) -> None:
     """The first run is killed with its pictures written, then comes a night without photos."""
-    process = world.start(RUN, Trouble(signal.SIGKILL, 26))
+    process = world.start(RUN, Trouble(signal.SIGKILL, 13))
     world.ended(process, killed=True)
     away(world)
     world.night(RUN)
@@ -100,7 +100,7 @@ def photos_away_after_killed_run(world: World) -> None:
 def photos_away_after_killed_change_of_format(world: World) -> None:
     """A run that makes other endings is killed half way: every row still has one picture or the other."""
     world.night(RUN)
-    process = world.start(Command("run", {"policy": "0.7", "format": "webp"}), Trouble(signal.SIGKILL, 15))
+    process = world.start(Command("run", {"policy": "0.7", "format": "webp"}), Trouble(signal.SIGKILL, 6))
     world.ended(process, killed=True)
     away(world)
     world.night(REPAIR)
@@ -169,11 +169,11 @@ def suspended_run(world: World) -> None:
     """A run sleeps past its lease, wakes while another is writing its shards, and must not touch them."""
     world.rows_per_shard, world.share = 1, 0.0
     world.night(RUN)
-    for until in (30, 36, 42):
+    for until in (16, 19, 21):
         for n in range(6):
             world.shop.draw(f"{n}.png", random.Random(until + n))
         world.shop.write()
-        world.night(RUN, world.suspended(6, until))
+        world.night(RUN, world.suspended(4, until))
         if world.wrong:
             return
 
@@ -400,7 +400,7 @@ def retry_of_a_moved_photo(world: World) -> None:
 def killed_before_the_commit_with_prune(world: World) -> None:
     """A run with --prune that dies anywhere has pruned nothing before its report is the newest."""
     world.night(RUN)
-    for at in range(2, 22, 3):
+    for at in (2, 6, 9, 11):
         world.shop.halved = not world.shop.halved
         world.shop.write()
         world.night(replace_flags(RUN, "--prune"), world.struck(signal.SIGKILL, at))
