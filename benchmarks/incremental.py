@@ -73,7 +73,7 @@ def make_catalog(folder: Path, photos: list[Path], rows: int) -> None:
     info = RunInfo("made", str(folder / "out"), 0.0, {}, {})
     for shard, rows_of_it in outcomes.items():
         write_shard(info, (), shard, shard_count(rows), [Packed.of(rows_of_it)])
-    commit(info, ShardSummary(0, Counter(processed=rows)), rows, [])
+    commit(info, ShardSummary(0, Counter(processed=rows)), rows, [], shard_count(rows))
 
 
 def time_run(folder: Path) -> tuple[float, float]:

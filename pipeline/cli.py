@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pipeline.flags import RequestError, RunError, make_parser
 from pipeline.signals import StoppedError
 
-GOES_ON = "whitesweep: what was finished is kept; the same command goes on from there"
+KEPT = "whitesweep: what was finished is kept"
+GOES_ON = "the same command goes on from there"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,10 +44,10 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except RunError as error:
         print(f"whitesweep: the run stopped: {error}", file=sys.stderr)
-        print(GOES_ON, file=sys.stderr)
+        print(KEPT if error.dead_end else f"{KEPT}; {GOES_ON}", file=sys.stderr)
         return 1
     except StoppedError as error:
-        print(GOES_ON, file=sys.stderr)
+        print(f"{KEPT}; {GOES_ON}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("whitesweep: interrupted; the same command goes on where this one stopped", file=sys.stderr)

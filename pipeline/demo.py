@@ -18,6 +18,7 @@ from pipeline.execute import run
 from pipeline.flags import RequestError
 from pipeline.options import RunRequest, check_run, check_settings
 from transforms import storage
+from transforms.earlier import newest_report
 from transforms.effort import Effort
 from transforms.maps import load_map
 from transforms.mask import make_mask
@@ -58,7 +59,7 @@ def demo(flags: argparse.Namespace, others: Sequence[str]) -> int:
 
 def read_report(request: RunRequest) -> list[dict[str, Any]]:
     """Read the rows of a run's report, sorted by id."""
-    shards = storage.glob(f"{request.info.folder}/{request.info.report}/part-*.parquet")
+    shards = newest_report(request.info.folder)
     rows = [row for shard in shards for row in pq.read_table(io.BytesIO(storage.read(shard).data)).to_pylist()]
     return sorted(rows, key=lambda row: str(row["id"]))
 

@@ -58,9 +58,13 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         lease.acquire()
     except (LeaseError, FatalError, PhotoError) as error:
         raise RequestError(f"--output {error}") from error
-    clean = True
+    clean = False  # so that the next run sweeps, unless this one gets as far as having nothing to sweep
     try:
-        sweep(info.folder, everywhere=lease.taken_over)
+        try:
+            sweep(info.folder, everywhere=lease.taken_over)
+        except (FatalError, PhotoError, OSError) as error:
+            raise RunError(f"{info.folder}: what a run before left cannot be cleaned up: {error}") from error
+        clean = True
         # Only now, as the run before may have completed while we waited for it.
         plan = replace(request.plan, earlier=find_report(request.start_from, needed=False))
         with stopping_gently(lease.ask_to_stop):
@@ -69,24 +73,26 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
                 request.verbose,
                 lambda root: build_run(root, request.manifests, plan, request.config, info),
             )
-        then()
-        try:
-            retire(info.folder, request.keep_reports)
-        except (NoReportError, FatalError, PhotoError, OSError) as error:  # the next run tries again
-            logging.getLogger("whitesweep").warning("old reports stay: %s", error)
+        if lease.is_held():
+            then()
+            try:
+                retire(info.folder, request.keep_reports)
+            except (NoReportError, FatalError, PhotoError, OSError) as error:  # the next run tries again
+                logging.getLogger("whitesweep").warning("old reports stay: %s", error)
         return read_run(info.folder, info.run_id)
     except (RunError, PhotoError, StoppedError) as error:
         code = error.exit_code if isinstance(error, StoppedError) else 1
         reason = "stopped by a signal" if isinstance(error, StoppedError) else str(error)
-        if not _may_be_committed(info):
-            with suppress(PhotoError, FatalError):  # the disk may be full
-                discard_shards(info)
-                record_stop(info, reason, code)
-        if not isinstance(error, StoppedError):
-            clean = False
-            with suppress(PhotoError, FatalError, OSError):
-                sweep(info.folder)  # what stopped the run may have kept it from removing an unfinished file, too
-                clean = True
+        if lease.is_held():  # or what is there is another run's
+            if not _may_be_committed(info):
+                with suppress(PhotoError, FatalError):  # the disk may be full
+                    discard_shards(info)
+                    record_stop(info, reason, code)
+            if not isinstance(error, StoppedError):
+                clean = False
+                with suppress(PhotoError, FatalError, OSError):
+                    sweep(info.folder)  # what stopped the run may have kept it from removing an unfinished file, too
+                    clean = True
         if isinstance(error, PhotoError):
             raise RunError(f"it ended without a report ({error.message})") from error
         raise
@@ -129,7 +135,7 @@ def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pi
         with quiet(verbose), worker_command(verbose) if in_processes else nullcontext():
             root.run().wait_until_finish()
     except Exception as error:
-        raise RunError(_reason(error)) from error
+        raise _stopped_by(error) from error
 
 
 @contextmanager
@@ -153,16 +159,21 @@ def worker_command(verbose: bool) -> Iterator[None]:
         sys.executable = plain
 
 
-def _reason(error: Exception) -> str:
+def _stopped_by(error: Exception) -> RunError:
     """Find the one line to show. Runners hand a worker's exception on as it is, or as the text of its traceback.
 
     What we foresaw says enough. Of anything else the whole traceback is kept in a file, and the line names it.
     """
     text = str(error).strip()
-    fatal = re.findall(r"FatalError: ([^\n]+)", text)
-    if isinstance(error, FatalError) or fatal:
-        return re.sub(r" \[while running .*", "", fatal[-1] if fatal else text.splitlines()[0])
+    if isinstance(error, FatalError):
+        kind, line = type(error).__name__, text.splitlines()[0]
+    elif told := re.findall(r"\b(FatalError|DeadEndError|FaultError): ([^\n]+)", text):
+        kind, line = told[-1]
+    else:
+        kind, line = "", "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    line = re.sub(r" \[while running .*", "", line).strip()
+    if kind in ("FatalError", "DeadEndError"):
+        return RunError(line, dead_end=kind == "DeadEndError")
     with tempfile.NamedTemporaryFile("w", prefix="whitesweep-", suffix=".log", delete=False, encoding="utf-8") as log:
         log.write("".join(traceback.format_exception(error)))
-    lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
-    return f"{lines[-1].strip()} (all of it: {log.name})"
+    return RunError(f"{line} (all of it: {log.name})", dead_end=kind == "FaultError")

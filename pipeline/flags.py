@@ -18,7 +18,14 @@ class RequestError(Exception):
 
 
 class RunError(Exception):
-    """The run stopped before its end: one line that says why; exit code 1."""
+    """The run stopped before its end: one line that says why; exit code 1.
+
+    dead_end: the same command would be stopped again.
+    """
+
+    def __init__(self, reason: str, dead_end: bool = False) -> None:
+        super().__init__(reason)
+        self.dead_end = dead_end
 
 
 class Parser(argparse.ArgumentParser):

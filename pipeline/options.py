@@ -159,6 +159,8 @@ def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     settings = {name: value for name, value in sorted(vars(flags).items()) if name != "verbose"}
     settings |= {"manifest": [storage.join(os.getcwd(), pattern) for pattern in flags.manifest]}
     settings |= {"manifest_folders": list(dict.fromkeys(manifest.base for manifest in manifests))}
+    if settings.get("weights"):
+        settings |= {"weights": os.path.abspath(settings["weights"])}
     settings |= {"policy": policy.canonical(), "policy_sha256": policy.sha256(), "beam": list(others)}
     info = RunInfo(run_id, output, now, settings, versions(), flags.max_failure_fraction, leased=True)
     plan = PlanConfig(output, output=pictures, private=flags.allow_private_addresses)
@@ -283,6 +285,8 @@ def check_output(output: str) -> str:
         raise RequestError(f"--output {output}: {existing} is not a folder")
     for name in ("images", "maps", "report"):
         inside = os.path.join(folder, name)
+        if os.path.islink(inside):
+            raise RequestError(f"--output {output}: {inside} is a symbolic link, behind which nothing is written")
         if os.path.lexists(inside) and not os.path.isdir(inside):
             raise RequestError(f"--output {output}: {inside} is in the way; it must be a folder")
     if not os.access(existing, os.W_OK | os.X_OK):

@@ -34,6 +34,8 @@ def summarise(run: dict[str, Any], request: RunRequest) -> str:
     if run["gone"]:
         verb = f"{run['pruned']} pictures removed" if run["pruned"] else "--prune removes their pictures"
         lines.append(f"gone from the manifest: {run['gone']} ids, in the report's gone.parquet; {verb}")
+    if run["internal_errors"]:
+        lines.append(f"tracebacks of faults of whitesweep itself: {request.info.folder}/{run['internal_errors']}")
     if run["flags"]:
         lines.insert(1, "flags: " + ", ".join(f"{count} {flag}" for flag, count in run["flags"].items()))
     failed, first = statuses.get("failed", 0), run["first_failures"]

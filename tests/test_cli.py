@@ -152,10 +152,10 @@ def test_a_full_disk_stops_the_run_with_one_reason(
 ) -> None:
     write = storage.write
 
-    def full(uri: str, data: bytes, content_type: str = "") -> None:
+    def full(uri: str, data: bytes, content_type: str = "", **more: Any) -> None:
         if "/images/" in uri:
             raise FatalError(f"{uri}: cannot write, {os.strerror(errno.ENOSPC).lower()}")
-        write(uri, data, content_type)
+        write(uri, data, content_type, **more)
 
     monkeypatch.setattr(storage, "write", full)
     assert run("run", "--manifest", photos, "--output", tmp_path / "out", "--model", "u2netp") == 1

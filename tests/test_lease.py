@@ -66,7 +66,8 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
 def test_workers_elsewhere_read_in_the_lease_whether_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "PERIOD_S", 0.0)
     folder = str(tmp_path)
-    assert not StopWatch(folder, "first").is_over()  # a graph without a lease
+    assert not StopWatch(folder, "").is_over()  # a graph without a lease
+    assert StopWatch(folder, "first").is_over()  # a run that had one, which is gone
     first = hold(folder)
     ours, other = StopWatch(folder, "first"), StopWatch(folder, "lost its lease")
     assert (ours.is_over(), other.is_over()) == (False, True)

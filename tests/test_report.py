@@ -76,7 +76,7 @@ def test_the_network_has_gone_when_the_report_is_written(tmp_path: Path, monkeyp
     saliency._load.cache_clear()
     network = weakref.ref(saliency.the_engine(EngineConfig(WeightsFile("u2netp", "/weights", ""), "cpu", "fp32")))
     assert network() is not None
-    monkeypatch.setattr(storage, "write", lambda *_: written.append(network() is None))
+    monkeypatch.setattr(storage, "write", lambda *_, **__: written.append(network() is None))
     write_shard(info(tmp_path), (), 0, 1, [])
     assert written == [True]
 
@@ -110,9 +110,9 @@ def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch:
         return write_empty_shards(info(tmp_path), [write_shard(info(tmp_path), (), 0, 2, [Packed.of(three)])], 2)
 
     with pytest.raises(FatalError, match="4 rows were read and 3 reported"):
-        commit(info(tmp_path), total(), 4, [])
+        commit(info(tmp_path), total(), 4, [], 0)
     assert not (tmp_path / "report/latest.json").exists()
-    commit(info(tmp_path), total(), 3, [])
+    commit(info(tmp_path), total(), 3, [], 0)
     run = json.loads((tmp_path / "report/run=r1/run.json").read_text())
     assert run["statuses"] == {"processed": 3}
     assert run["step_seconds"] == {"read": 1.5}
@@ -133,30 +133,30 @@ def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch:
 
 def test_a_run_says_why_it_is_no_success(tmp_path: Path) -> None:
     strict = replace(info(tmp_path), max_failure_fraction=0.2)
-    commit(strict, ShardSummary(0, Counter(processed=7, failed=3)), 10, [])
+    commit(strict, ShardSummary(0, Counter(processed=7, failed=3)), 10, [], 0)
     run = json.loads((tmp_path / "report/run=r1/run.json").read_text())
     assert (run["exit_code"], run["reason"]) == (1, "3 of 10 rows failed, more than 20.00% allowed")
 
 
 def test_a_prune_that_would_take_most_pictures_is_refused(tmp_path: Path) -> None:
     pruning, gone = replace(info(tmp_path), prune=True), [Gone("a", "images/a.jpg"), Gone("b", "images/b.jpg")]
-    assert commit(pruning, ShardSummary(0, Counter(processed=2), pictures=2), 2, gone).prune
-    assert not commit(pruning, ShardSummary(0, Counter(processed=1), pictures=1), 1, gone).prune
+    assert commit(pruning, ShardSummary(0, Counter(processed=2), pictures=2), 2, gone, 0).prune
+    assert not commit(pruning, ShardSummary(0, Counter(processed=1), pictures=1), 1, gone, 0).prune
     run = json.loads((tmp_path / "report/run=r1/run.json").read_text())
     assert run["exit_code"] == 1
     assert "2 pictures would be pruned and 1 stay" in run["reason"]
-    assert not commit(info(tmp_path), ShardSummary(0, Counter(processed=2), pictures=2), 2, gone).prune
+    assert not commit(info(tmp_path), ShardSummary(0, Counter(processed=2), pictures=2), 2, gone, 0).prune
 
 
 def test_latest_is_written_last_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
-    monkeypatch.setattr(storage, "write", lambda uri, data, content_type="": written.append(uri.rsplit("/", 1)[1]))
-    commit(info(tmp_path), ShardSummary(0, Counter(processed=1)), 1, [Gone("a", None)])
+    monkeypatch.setattr(storage, "write", lambda uri, data, content_type="", **_: written.append(uri.rsplit("/", 1)[1]))
+    commit(info(tmp_path), ShardSummary(0, Counter(processed=1)), 1, [Gone("a", None)], 0)
     assert written == ["gone.parquet", "run.json", "_SUCCESS", "latest.json"]
 
 
 def test_a_report_that_cannot_be_written_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise PhotoError("write_failed", "disk on fire")
 
     monkeypatch.setattr(storage, "write", fail)
@@ -167,11 +167,11 @@ def test_a_report_that_cannot_be_written_stops_the_run(tmp_path: Path, monkeypat
 def test_a_run_that_lost_its_lease_does_not_commit(tmp_path: Path) -> None:
     leased = replace(info(tmp_path), leased=True)
     with pytest.raises(FatalError, match="taken over by nobody we know"):
-        commit(leased, ShardSummary(0, Counter(processed=1)), 1, [])
+        commit(leased, ShardSummary(0, Counter(processed=1)), 1, [], 0)
     lease = Lease(str(tmp_path), "another", "test")
     lease.acquire()
     with pytest.raises(FatalError, match="taken over by another"):
-        commit(leased, ShardSummary(0, Counter(processed=1)), 1, [])
+        commit(leased, ShardSummary(0, Counter(processed=1)), 1, [], 0)
     lease.release()
     assert not (tmp_path / "report/latest.json").exists()
 

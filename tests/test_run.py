@@ -303,10 +303,10 @@ def test_the_picture_is_written_before_its_row_says_so(
 ) -> None:
     write = storage.write
 
-    def fail(uri: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+    def fail(uri: str, data: bytes, content_type: str = "application/octet-stream", **more: Any) -> None:
         if uri.endswith("images/two.png"):
             raise PhotoError("write_failed", f"{uri}: input/output error")
-        write(uri, data, content_type)
+        write(uri, data, content_type, **more)
 
     monkeypatch.setattr(storage, "write", fail)
     output = tmp_path / "out"

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from transforms import storage
 from transforms.budget import over_budget
 from transforms.effort import Effort
-from transforms.lease import is_over, owner
-from transforms.schema import SCHEMA_VERSION
+from transforms.lease import owner, standing
+from transforms.schema import SCHEMA_VERSION, missing_shards
 from transforms.stopping import STOP
 from transforms.types import FatalError, Gone, PhotoError
 
@@ -24,6 +24,10 @@ FIRST = 10
 """How many failures and gone rows run.json quotes; the report holds them all."""
 PARQUET = "application/vnd.apache.parquet"
 JSON = "application/json"
+TRACES = 20
+"""How many different tracebacks a run keeps."""
+TRACES_FILE = "_internal_errors.log"
+"""Where it keeps them, beside run.json. (What begins with _ is passed over by whoever reads a folder of Parquet.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def first_failures(failures: list[dict[str, str | None]]) -> list[dict[str, str 
 class ShardSummary:
     """What one shard adds to run.json: counts by status, failure code and flag, what it cost, its first failures.
 
-    shard: -1 for the sum of several. pictures: rows that have one.
+    shard: -1 for the sum of several. pictures: rows that have one. left, traces: as in types.Packed.
     """
 
     shard: int = -1
@@ -68,6 +72,8 @@ class ShardSummary:
     effort: Effort = field(default_factory=Effort)
     failures: list[dict[str, str | None]] = field(default_factory=list)
     pictures: int = 0
+    left: list[Gone] = field(default_factory=list)
+    traces: list[tuple[str, str]] = field(default_factory=list)
 
     def plus(self, other: ShardSummary) -> ShardSummary:
         """Add two up."""
@@ -82,31 +88,39 @@ class ShardSummary:
             effort,
             first_failures(self.failures + other.failures),
             self.pictures + other.pictures,
+            self.left + other.left,
+            (self.traces + other.traces)[:TRACES],
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A run that is complete. prune: whether what is gone may now be removed."""
+    """A run that is complete. run_id: empty if it has no lease. prune: whether what is gone may now be removed."""
 
     run_id: str
     prune: bool
 
 
-def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone]) -> Committed:
+def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone], shards: int) -> Committed:
     """Complete the report: the list of what is gone, run.json, _SUCCESS, and last of all latest.json.
 
+    All that it names is on the disk before latest.json names it.
+
     Raises:
-        FatalError: the counts do not add up, the output is another run's by now, or the report cannot be written.
+        FatalError: the counts do not add up, a shard is missing, the output is another run's by now, or the report
+            cannot be written.
     """
-    if info.leased and (holder := owner(info.folder)) != info.run_id:
-        raise FatalError(f"{info.folder}: taken over by {holder or 'nobody we know'}; the report is not published")
-    if STOP.is_set() or (info.leased and is_over(info.folder, info.run_id)):
+    _refuse_taken_over(info)
+    if STOP.is_set() or (info.leased and standing(info.folder, info.run_id) != "ours"):
         raise FatalError("stopped before its end")
     if total.statuses.total() != rows:
         raise FatalError(f"{rows} rows were read and {total.statuses.total()} reported; the report is not published")
-    ordered = sorted(gone, key=lambda one: (one.id, one.name or ""))
-    files = sum(one.name is not None for one in ordered)
+    base = f"{info.folder}/{info.report}"
+    if missing := missing_shards(storage.list_sizes(base), shards):
+        raise FatalError(f"{base}/{missing[0]}: is not there any more; the report is not published")
+    gone = list(gone)
+    files = sum(one.name is not None for one in gone)  # what is left of failed rows is not pruned, but told of
+    ordered = sorted([*gone, *total.left], key=lambda one: (one.id, one.name or ""))
     prune = info.prune and files <= total.pictures
     failed = total.statuses["failed"]
     reasons = [over_budget(failed, rows, info.max_failure_fraction)]
@@ -133,16 +147,27 @@ def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone]) 
         "first_gone": [one.id for one in ordered[:FIRST]],
         "work": dict(sorted(total.effort.counts.items())),
         "started": info.started,
+        "internal_errors": f"{info.report}/{TRACES_FILE}" if total.traces else None,
         "seconds": max(0.001, time.time() - info.started),
         "step_seconds": dict(sorted(total.effort.seconds.items())),
     }
-    base = f"{info.folder}/{info.report}"
+    if total.traces:
+        told = "\n".join(f"{id}:\n{trace}" for id, trace in total.traces)
+        write_or_stop(f"{base}/{TRACES_FILE}", told.encode("utf-8", "backslashreplace"), "text/plain")
     if ordered:
         write_or_stop(f"{base}/gone.parquet", _gone_table(ordered), PARQUET)
     write_or_stop(f"{base}/run.json", _json(run), JSON)
     write_or_stop(f"{base}/_SUCCESS", b"", "text/plain")
-    write_or_stop(f"{info.folder}/report/latest.json", _json({"run_id": info.run_id, "report": info.report}), JSON)
-    return Committed(info.run_id, prune)
+    storage.settle(info.folder)
+    with storage.locked(f"{info.folder}/report"):  # nobody takes the output over in between
+        _refuse_taken_over(info)
+        write_or_stop(f"{info.folder}/report/latest.json", _json({"run_id": info.run_id, "report": info.report}), JSON)
+    return Committed(info.run_id if info.leased else "", prune)
+
+
+def _refuse_taken_over(info: RunInfo) -> None:
+    if info.leased and (holder := owner(info.folder)) != info.run_id:
+        raise FatalError(f"{info.folder}: taken over by {holder or 'nobody we know'}; the report is not published")
 
 
 def record_stop(info: RunInfo, reason: str, exit_code: int) -> None:
@@ -181,7 +206,7 @@ def write_or_stop(uri: str, data: bytes, content_type: str) -> None:
         FatalError: it cannot be written. (Of a photo it would cost one row; without the report there is no run.)
     """
     try:
-        storage.write(uri, data, content_type)
+        storage.write(uri, data, content_type, durable=True)
     except PhotoError as error:
         raise FatalError(f"the report cannot be written: {error.message}") from error
 

@@ -114,7 +114,7 @@ def most_changed(comparisons: Iterable[Comparison], count: int = MOST_CHANGED) -
 
 def summarise(comparisons: Iterable[Comparison]) -> dict[str, Any]:
     """Count and average, over all and by category; a category of null is called `(none)`."""
-    groups: dict[str, list[Comparison]] = defaultdict(list)
+    groups: dict[str, list[Comparison]] = defaultdict(list, all=[])
     for comparison in comparisons:
         for name in ("all", f"category {comparison.category or '(none)'}"):
             groups[name].append(comparison)

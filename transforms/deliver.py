@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,11 @@ from transforms.effort import Effort
 from transforms.encode import ENCODINGS
 from transforms.maps import MapSettings, store_map
 from transforms.naming import output_name
-from transforms.opencv import cv2, is_out_of_memory
+from transforms.pictures import look_at, remove_picture, write_picture
 from transforms.policy import Rule
-from transforms.render import NO_MEMORY, OutputSettings, StepError, render, settings_sha256, step
-from transforms.types import Cutout, Failure, ManifestRow, Outcome, PhotoError, ReportRow
+from transforms.render import OutputSettings, StepError, failure_of, render, settings_sha256, step
+from transforms.stopping import stop_watch
+from transforms.types import Cutout, Failure, FatalError, ManifestRow, Outcome, OutputFile, PhotoError, ReportRow
 from transforms.work import Work
 
 if TYPE_CHECKING:
@@ -54,10 +54,15 @@ class ProcessConfig:
 
 
 def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
-    """Store the map, render, write each row's picture, then give its report row, the commit record."""
+    """Store the map, render, write each row's picture, then give its report row, the commit record.
+
+    Raises:
+        FatalError: no other photo would be delivered either.
+    """
     failure, effort = work.failure, work.effort
     if failure is None and work.is_new_map and work.saliency is not None:
         try:
+            stop_watch(config.folder, config.run_id).refuse_lost()
             step(effort, "maps", store_map, config.maps_folder, work.saliency)
             effort.counts["maps_written"] += 1
         except StepError as error:
@@ -66,17 +71,15 @@ def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
     for row in work.rows:
         report = _report_row(row, work)
         try:
-            if failure is not None:
-                report = _failed(row, report, failure, config)
+            if failure is None:
+                outcome = _deliver(row, report, work, cutouts, config, effort)
             else:
-                report = _deliver(row, report, work, cutouts, config, effort)
-        except StepError as error:
-            report = _failed(row, report, error.failure, config)
-        except (MemoryError, cv2.error) as error:
-            if not is_out_of_memory(error):
-                raise
-            report = _failed(row, report, Failure("upsample", "out_of_memory", NO_MEMORY), config)
-        yield Outcome(report, effort)
+                outcome = _failed(row, report, failure, config, effort)
+        except FatalError:
+            raise
+        except Exception as error:
+            outcome = _failed(row, report, failure_of("render", error), config, effort)
+        yield outcome
         effort = Effort()  # what the photo cost is counted once, however many rows name it
 
 
@@ -87,7 +90,7 @@ def _deliver(
     cutouts: dict[Rule, Cutout],
     config: ProcessConfig,
     effort: Effort,
-) -> ReportRow:
+) -> Outcome:
     """Render under the rule that serves the row, unless another row had it done, and write the picture."""
     photo, saliency = work.photo, work.saliency
     assert photo is not None  # a photo without failure has been decoded and predicted
@@ -110,30 +113,31 @@ def _deliver(
     if rule.on_no_subject == "fail" and "no_subject" in cutout.statistics.flags:
         message = "no product was found; look at the photo, or say on_no_subject in the policy"
         for present in row.present:  # under this policy none is to be seen
-            step(effort, "write", storage.delete, f"{config.folder}/{present}")
+            step(effort, "write", remove_picture, config.folder, config.run_id, present, "no_subject")
             effort.counts["images_removed"] += 1
-        return _fail(report, Failure("threshold", "no_subject", message))
+        failure = Failure("threshold", "no_subject", message)
+        return Outcome(_fail(report, failure), effort, failure)
     output = output_name(report.id, ENCODINGS[cutout.format].extension)
     uri, sha256 = f"{config.folder}/{output}", hashlib.sha256(cutout.data).hexdigest()
     if storage.same_file(uri, row.source):
-        raise StepError("write", PhotoError("write_failed", f"{uri}: is the photo itself; use another --output"))
+        raise StepError(Failure("write", "write_failed", f"{uri}: is the photo itself; use another --output"))
     # What is there decides, not what a report says of it: a run that was killed has written pictures of which no report
     # tells.
     there = output in row.present and not config.force and step(effort, "write", storage.holds, uri, cutout.data)
     if not there:
-        step(effort, "write", storage.write, uri, cutout.data, cutout.content_type)
+        step(effort, "write", write_picture, config.folder, config.run_id, output, cutout.data, cutout.content_type)
         effort.counts["images_written"] += 1
+    left = []
     for present in row.present:
-        if present != output:  # of another format
-            step(effort, "write", storage.delete, f"{config.folder}/{present}")
+        if present == output:
+            continue
+        try:  # of another format, of which this is the successor
+            step(effort, "write", remove_picture, config.folder, config.run_id, present, "replaced")
             effort.counts["images_removed"] += 1
-    return replace(
-        report,
-        status="processed",
-        output_uri=output,
-        output_sha256=sha256,
-        output_bytes=len(cutout.data),
-    )
+        except StepError:
+            left.append(present)
+    report = replace(report, status="processed")
+    return Outcome(_with_picture(report, OutputFile(output, sha256, len(cutout.data))), effort, left=tuple(left))
 
 
 def _report_row(row: ManifestRow, work: Work) -> ReportRow:
@@ -160,28 +164,32 @@ def _report_row(row: ManifestRow, work: Work) -> ReportRow:
     return report
 
 
-def _failed(row: ManifestRow, report: ReportRow, failure: Failure, config: ProcessConfig) -> ReportRow:
-    """Fail the row of a photo that could not be finished. A picture that the report before vouches for stays.
+def _failed(row: ManifestRow, report: ReportRow, failure: Failure, config: ProcessConfig, effort: Effort) -> Outcome:
+    """Fail the row of a photo that could not be finished. What pictures it has stay, and it names one of them.
 
-    (A night on which the photos cannot be read must not take the shop's pictures down.) The row then names it.
+    (A night on which photos cannot be read must not take the shop's pictures down, whoever wrote them.)
     """
-    kept = row.earlier.output if row.earlier is not None else None
-    for present in row.present:
-        if kept is not None and present == kept.name and not _is_other(f"{config.folder}/{present}", kept.sha256):
-            report = replace(report, output_uri=kept.name, output_sha256=kept.sha256, output_bytes=kept.bytes)
-        else:  # what a killed run left of it
-            with suppress(PhotoError):
-                storage.delete(f"{config.folder}/{present}")
-    return _fail(report, failure)
-
-
-def _is_other(uri: str, sha256: str) -> bool:
-    """Tell whether a file certainly has other bytes. What cannot be read just now is not given up for that."""
-    try:
-        return hashlib.sha256(storage.read(uri).data).hexdigest() != sha256
-    except PhotoError:
-        return False
+    report = _fail(report, failure)
+    vouched = row.earlier.output if row.earlier is not None else None
+    first = vouched.name if vouched is not None else ""
+    left = sorted(row.present, key=lambda name: (name != first, name))
+    for name in left:
+        try:
+            picture = look_at(config.folder, name)
+        except PhotoError:
+            if vouched is None or name != vouched.name:
+                continue
+            picture = vouched  # which cannot be read just now, and is not given up for that
+        left.remove(name)
+        return Outcome(_with_picture(report, picture), effort, failure, tuple(left))
+    return Outcome(report, effort, failure, tuple(left))
 
 
 def _fail(report: ReportRow, failure: Failure) -> ReportRow:
-    return replace(report, status="failed", stage=failure.stage, code=failure.code, message=failure.message)
+    # A file's name, which the message quotes, may hold anything.
+    message = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in failure.message)
+    return replace(report, status="failed", stage=failure.stage, code=failure.code, message=message)
+
+
+def _with_picture(report: ReportRow, picture: OutputFile) -> ReportRow:
+    return replace(report, output_uri=picture.name, output_sha256=picture.sha256, output_bytes=picture.bytes)

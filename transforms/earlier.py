@@ -6,14 +6,15 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.schema import SCHEMA, shards_before
-from transforms.types import Earlier, FatalError, MapOrigin, OutputFile, PhotoError
+from transforms.schema import SCHEMA, missing_shards, shards_before
+from transforms.types import DeadEndError, Earlier, MapOrigin, OutputFile, PhotoError
 
 
 class NoReportError(Exception):
@@ -49,23 +50,47 @@ def newest_report(folder: str) -> list[str]:
     """
     base = f"{folder}/{latest_run(folder)['report']}"
     try:
-        shards = storage.glob(f"{base}/part-*.parquet")
-    except PhotoError as error:
-        raise BrokenReportError(f"{base}: cannot be listed ({error.message})") from error
-    counts = {int(match.group(1)) for shard in shards if (match := re.search(r"-of-(\d+)\.parquet$", shard))}
-    if counts != {len(shards)}:
-        raise BrokenReportError(f"{base}: some of its part-*.parquet are missing")
-    return shards
+        listed = list(storage.list_sizes(base))  # not a glob: the folder's own name may have brackets
+    except (PhotoError, OSError) as error:
+        raise BrokenReportError(f"{base}: cannot be listed ({getattr(error, 'message', error)})") from error
+    shards = sorted(name for name, _ in listed if re.fullmatch(r"part-\d+-of-\d+\.parquet", name))
+    if not shards or missing_shards(listed, len(shards)):
+        raise BrokenReportError(f"{base}: some of its part-*.parquet are missing or empty")
+    for shard in shards:
+        if not _ends_well(f"{base}/{shard}"):
+            raise BrokenReportError(f"{base}/{shard}: breaks off")
+    return [f"{base}/{shard}" for shard in shards]
+
+
+def _ends_well(shard: str) -> bool:
+    """Tell whether a local file ends as a Parquet file does; objects appear whole."""
+    if storage.scheme(shard) != "file":
+        return True
+    with suppress(OSError), storage.open_read(shard) as stream:
+        stream.seek(-4, io.SEEK_END)
+        return stream.read() == b"PAR1"
+    return False
 
 
 def read_mapped(shard: str, columns: list[str]) -> Iterator[dict[str, Any]]:
     """Read from a report's shard some columns of the rows that have a map.
 
     Raises:
-        FatalError: the shard cannot be read.
+        DeadEndError: the shard cannot be read.
     """
-    for batch in _open(shard).iter_batches(columns=columns):
-        yield from (row for row in batch.to_pylist() if row["map_key"] is not None)
+    with _translated(shard):
+        for batch in _open(shard).iter_batches(columns=columns):
+            yield from (row for row in batch.to_pylist() if row["map_key"] is not None)
+
+
+def read_table(shard: str, columns: list[str] | None = None) -> pa.Table:
+    """Read a report's shard, or some of its columns.
+
+    Raises:
+        DeadEndError: the shard cannot be read.
+    """
+    with _translated(shard):
+        return _open(shard).read(columns)
 
 
 def load_table(shards: Sequence[str], shard: int, count: int) -> pa.Table:
@@ -76,11 +101,11 @@ def load_table(shards: Sequence[str], shard: int, count: int) -> pa.Table:
         whitesweep did not write are null.
 
     Raises:
-        FatalError: a shard cannot be read.
+        DeadEndError: a shard cannot be read.
     """
     tables = [SCHEMA.empty_table()]
     for before in shards_before(len(shards), shard, count):
-        table = _open(shards[before]).read()
+        table = read_table(shards[before])
         missing = [f for f in SCHEMA if f.name not in table.column_names]
         for missed in missing:
             table = table.append_column(missed, pa.nulls(len(table), missed.type))
@@ -91,10 +116,18 @@ def load_table(shards: Sequence[str], shard: int, count: int) -> pa.Table:
 
 
 def _open(shard: str) -> pq.ParquetFile:
+    return pq.ParquetFile(io.BytesIO(storage.read(shard).data))
+
+
+@contextmanager
+def _translated(shard: str) -> Iterator[None]:
     try:
-        return pq.ParquetFile(io.BytesIO(storage.read(shard).data))
+        yield
     except (PhotoError, OSError, ValueError) as error:
-        raise FatalError(f"{shard}: cannot be read: {error}") from error
+        report = storage.parent(storage.parent(shard))
+        advice = f"restore it, or remove {report} to start afresh, from maps and pictures"
+        reason = str(error).strip().partition("\n")[0]
+        raise DeadEndError(f"{shard}: cannot be read: {reason}; {advice}") from error
 
 
 def earlier_of(record: dict[str, Any]) -> Earlier:

@@ -39,14 +39,16 @@ def owner(folder: str) -> str | None:
     return None if lease is None else str(lease.get("run_id"))
 
 
-def is_over(folder: str, run_id: str) -> bool:
-    """Tell whether a run is to begin nothing more: it was asked to stop, or another run has its lease by now.
+def standing(folder: str, run_id: str) -> str:
+    """Tell how a run stands that was given a lease: `ours`; `stopping`, if it was asked to; `lost`, if it has none now.
 
     Raises:
         PhotoError: the lease cannot be read.
     """
-    lease = _read(folder) or {}
-    return lease.get("run_id", run_id) != run_id or lease.get("stopping") is True
+    lease = _read(folder)
+    if lease is None or lease.get("run_id", run_id) != run_id:
+        return "lost"
+    return "stopping" if lease.get("stopping") is True else "ours"
 
 
 @dataclass(slots=True)
@@ -74,11 +76,14 @@ class Lease:
             with storage.locked(f"{self.folder}/report"):
                 if storage.create(lease_uri(self.folder), self._text(), "application/json"):
                     break
-                held = _read(self.folder)
+                held, version = _read_version(self.folder)
+                if held is not None and held.get("run_id") == self.run_id:  # it was written, and the answer was lost
+                    break
                 # A clock that jumped makes a live lease look old: an old one has to stay as it is for a while.
-                if _is_dead(held) or (held is not None and held == seen and time.monotonic() > deadline):
-                    # Never without one between the two: who finds a dead run's lease knows that there is to sweep.
-                    storage.write(lease_uri(self.folder), self._text(), "application/json")
+                # Never without one between the two: who finds a dead run's lease knows that there is to sweep.
+                if (_is_dead(held) or (held is not None and held == seen and time.monotonic() > deadline)) and (
+                    storage.swap(lease_uri(self.folder), self._text(), "application/json", version)
+                ):
                     self.taken_over = True
                     break
             if held is not None and (_renewed_lately(held) or seen not in (None, held)):
@@ -87,13 +92,14 @@ class Lease:
                 deadline = time.monotonic() + 2 * RENEWAL_S
             seen = held
             time.sleep(1)
-        if self.taken_over and storage.scheme(self.folder) == "gs":  # where there is no lock, the last writer has it
-            time.sleep(1)
-            held = _read(self.folder)
-            if held is not None and held.get("run_id") != self.run_id:
-                raise LeaseError(_in_use(self.folder, held))
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self._thread.start()
+
+    def is_held(self) -> bool:
+        """Tell whether the output folder is ours still; if that cannot be told, it is not."""
+        with suppress(PhotoError):
+            return owner(self.folder) == self.run_id
+        return False
 
     def ask_to_stop(self) -> None:
         """Let the lease say soon that the run is to stop; a signal handler may call this."""
@@ -106,8 +112,8 @@ class Lease:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        with suppress(PhotoError, FatalError):
-            if clean and owner(self.folder) == self.run_id:
+        with suppress(PhotoError, FatalError), storage.locked(f"{self.folder}/report"):
+            if clean and self.is_held():
                 storage.delete(lease_uri(self.folder))
 
     def _renew(self) -> None:
@@ -116,10 +122,12 @@ class Lease:
             self._wake.clear()
             if self._released:
                 return
-            with suppress(PhotoError, FatalError):  # the disk may be full for a while; the commit looks again
-                if owner(self.folder) != self.run_id:
+            # The disk may be full for a while; the commit looks again.
+            with suppress(PhotoError, FatalError), storage.locked(f"{self.folder}/report"):
+                held, version = _read_version(self.folder)
+                if held is None or held.get("run_id") != self.run_id:
                     return
-                storage.write(lease_uri(self.folder), self._text(), "application/json")
+                storage.swap(lease_uri(self.folder), self._text(), "application/json", version)
 
     def _text(self) -> bytes:
         lease = {
@@ -153,15 +161,22 @@ def _in_use(folder: str, held: dict[str, Any]) -> str:
 
 
 def _read(folder: str) -> dict[str, Any] | None:
+    return _read_version(folder)[0]
+
+
+def _read_version(folder: str) -> tuple[dict[str, Any] | None, str]:
+    """Give what the lease says, None if there is none and nothing if it cannot be understood, and its version."""
     try:
-        lease = json.loads(storage.read(lease_uri(folder)).data)
+        blob = storage.read(lease_uri(folder))
     except PhotoError as error:
         if error.code == "not_found":
-            return None
+            return None, ""
         raise
+    try:
+        lease = json.loads(blob.data)
     except ValueError:
-        return {}
-    return lease if isinstance(lease, dict) else {}
+        lease = {}
+    return (lease if isinstance(lease, dict) else {}), blob.version
 
 
 def _renewed_lately(lease: dict[str, Any]) -> bool:

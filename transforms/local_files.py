@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 
 from transforms.types import Blob, FatalError, PhotoError, SourceFacts
 
@@ -27,6 +31,9 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 TAIL = 4096
+
+LOCK_S = 30.0
+"""A lock is held for milliseconds."""
 
 
 def version_of(facts: os.stat_result) -> str:
@@ -94,8 +101,9 @@ def holds(path: str, data: bytes) -> bool:
         return False
 
 
-def write(path: str, data: bytes, exclusive: bool = False) -> None:
+def write(path: str, data: bytes, exclusive: bool = False, below: str | None = None, durable: bool = False) -> None:
     """Write a file whole, replacing an older one; exclusively: fail if there is one (see storage.write, create)."""
+    refuse_links(path, below)
     folder = os.path.dirname(path)
     temporary = os.path.join(folder, f".{secrets.token_hex(8)}{TEMPORARY}")
     try:
@@ -106,10 +114,15 @@ def write(path: str, data: bytes, exclusive: bool = False) -> None:
             stream = open(temporary, "xb")  # noqa: SIM115
         with stream:
             stream.write(data)
+            if durable:  # or the name may survive a power cut and the bytes not
+                stream.flush()
+                os.fsync(stream.fileno())
         if exclusive:
             _rename_exclusively(temporary, path)
         else:
             os.replace(temporary, path)
+        if durable:
+            sync_folder(folder)
     except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
@@ -138,8 +151,56 @@ def write_error(path: str, error: OSError) -> FatalError | PhotoError:
     return PhotoError("write_failed", f"{path}: {error.strerror or error}")
 
 
-def delete(path: str) -> None:
+def sync_folder(folder: str) -> None:
+    """See to it that the names in a folder are on the disk."""
+    handle = os.open(folder or ".", os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system that cannot, such as some of the network
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def settle(folder: str) -> None:
+    """See to it that all that was written to a folder's file system, by whatever process, is on the disk.
+
+    One call for the file system costs less than one for each of millions of pictures, most of which are there already.
+
+    Raises:
+        FatalError: something could not be written.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if not hasattr(_libc(), "syncfs"):  # macOS
+            os.sync()
+        elif _libc().syncfs(handle):
+            code = ctypes.get_errno()
+            raise FatalError(f"{folder}: the disk did not take all that was written: {os.strerror(code).lower()}")
+    finally:
+        os.close(handle)
+
+
+@lru_cache(maxsize=1)
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def refuse_links(path: str, below: str | None) -> None:
+    """Make sure that no folder between one and a file in it is a symbolic link: what is behind it is somebody else's.
+
+    Raises:
+        PhotoError: write_failed, if one is.
+    """
+    folder = os.path.dirname(path)
+    while below is not None and len(folder) > len(below):
+        if os.path.islink(folder):
+            raise PhotoError("write_failed", f"{folder}: a symbolic link; nothing is written or removed behind it")
+        folder = os.path.dirname(folder)
+
+
+def delete(path: str, below: str | None = None) -> None:
     """Delete a file; one that is gone already is well."""
+    refuse_links(path, below)
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -148,10 +209,10 @@ def delete(path: str) -> None:
         raise write_error(path, error) from error
 
 
-def walk(folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def walk(folder: str, follow: bool = True) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Give every file below a folder in the order of names, hidden ones too, hidden folders not, and its relative name.
 
-    Symbolic links are followed, but not in circles.
+    Symbolic links are followed, but not in circles; or, if follow is false, said once and not followed.
 
     Raises:
         OSError: a folder cannot be listed; nothing is passed over in silence.
@@ -170,9 +231,16 @@ def walk(folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         for entry in ordered:
             if not _is_folder(entry):
                 yield prefix + entry.name, entry
+            elif not follow and entry.is_symlink():
+                _say_link(entry.path)
             elif not entry.name.startswith("."):
                 folders.append((f"{prefix}{entry.name}/", entry.path))
         waiting += reversed(folders)
+
+
+@lru_cache(maxsize=1000)
+def _say_link(path: str) -> None:
+    logging.getLogger("whitesweep").warning("%s: a link to another folder, which is left alone", path)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -194,15 +262,29 @@ def delete_folder(path: str) -> None:
 
 @contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Hold an advisory lock on a folder, against other processes that take it too; it is made if it is not there."""
+    """Hold an advisory lock on a folder, against other processes that take it too; it is made if it is not there.
+
+    Raises:
+        PhotoError: write_failed, if somebody holds it for so long that he must have been suspended.
+    """
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error) from error
     handle = os.open(folder, os.O_RDONLY)
+    deadline = time.monotonic() + LOCK_S
     try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise PhotoError("write_failed", f"{folder}: locked by a process that does not go on") from None
+                time.sleep(0.01)
+            except OSError:  # a file system without locks
+                break
+            else:
+                break
         yield
     finally:
         os.close(handle)

@@ -90,7 +90,7 @@ def store_map(folder: str, saliency: SaliencyMap) -> None:
     buffer, sealed = io.BytesIO(), PngInfo()
     sealed.add_text(SEAL, _seal(saliency.key, saliency.pixels))
     Image.fromarray(saliency.pixels).save(buffer, "PNG", pnginfo=sealed)
-    storage.write(map_uri(folder, saliency.key), buffer.getvalue(), "image/png")
+    storage.write(map_uri(folder, saliency.key), buffer.getvalue(), "image/png", below=storage.parent(folder))
 
 
 def _seal(key: str, pixels: NDArray[np.uint8]) -> str:

@@ -137,8 +137,8 @@ def source_facts(uris: Iterable[str]) -> dict[str, SourceFacts | None]:
         return dict(zip(uris, pool.map(ask, uris), strict=True))
 
 
-def write(uri: str, data: bytes, content_type: str, exclusive: bool = False) -> None:
-    """Write an object; exclusively: fail if there is one (see storage.write, create)."""
+def write(uri: str, data: bytes, content_type: str, generation: int | None = None) -> None:
+    """Write an object; with a generation: fail unless it is the one that is there, 0 for none (see storage.swap)."""
     from google.api_core import exceptions
     from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -150,7 +150,7 @@ def write(uri: str, data: bytes, content_type: str, exclusive: bool = False) -> 
                 content_type=content_type,
                 timeout=TIMEOUT_S,
                 retry=DEFAULT_RETRY,
-                if_generation_match=0 if exclusive else None,
+                if_generation_match=generation,
             )
     except PhotoError as error:
         if isinstance(error.__cause__, exceptions.PreconditionFailed):

@@ -35,7 +35,7 @@ ENDINGS = tuple(f".{encoding.extension}" for encoding in ENCODINGS.values())
 COLUMNS = (
     *("id", "uri", "category", "attributes", "status", "code", "source_version", "source_sha256"),
     *("output_uri", "output_sha256", "output_bytes"),
-    *("map_key", "model", "weights_sha256", "precision", "settings_sha256"),
+    *("map_key", "model", "weights_sha256", "precision", "settings_sha256", "policy_sha256", "rule"),
 )
 ROWS_TOGETHER = 16
 FEWEST_GROUPS = 256
@@ -49,7 +49,8 @@ class PlanConfig:
 
     folder: the output folder. earlier: the shards of the report before. output, maps: the settings of this run.
     redo: which rows that the report before knows are done again: `changed` (photo, settings or picture differ),
-    `failed`, `damaged` (those in the table of ids at `damaged`), or `all`. Rows it does not know are done always.
+    `failed`, `damaged` (those in the table of ids at `damaged`, a name that is never used twice), or `all`. Rows it
+    does not know are done always.
     private: as in ProcessConfig.
     """
 
@@ -83,6 +84,7 @@ def plan_shard(
     open_rows = [row for row in rows if row.failure is None and not _settled(row, records, config)]
     facts = {} if config.maps is None else storage.source_facts({row.source for row in open_rows}, config.private)
     todo, positions, changes, claimed, gone = [], [], {}, set(), []
+    policy_sha256 = config.output.policy.sha256()
     for row in rows:
         first = row.id not in claimed and (row.failure is None or row.failure.code != "duplicate_id")
         position, record = records.get(row.id, (-1, None)) if first else (-1, None)
@@ -92,8 +94,11 @@ def plan_shard(
         settled = record is not None and row.failure is None and _settled(row, records, config)
         if record is not None and (settled or _unchanged(row, record, files, facts.get(row.source), config)):
             positions.append(position)
-            if (row.category, row.attributes) != (record["category"], record["attributes"]):
-                changes[position] = (row.category, row.attributes)
+            now: dict[str, Any] = {"category": row.category, "attributes": row.attributes}
+            if not settled:  # its rule is the same, the policy around it need not be
+                now |= {"policy_sha256": policy_sha256, "rule": config.output.policy.rule_for(*now.values())[0]}
+            if any(record[name] != value for name, value in now.items()):
+                changes[position] = now
             gone += [Gone(row.id, name) for name, _ in files if name != record["output_uri"]]
             continue
         known = facts.get(row.source)
@@ -116,7 +121,10 @@ def _settled(row: ManifestRow, records: dict[str, tuple[int, dict[str, Any]]], c
     """Tell whether a row that the report before knows is none of those that are to be done again."""
     if config.redo not in ("failed", "damaged") or row.id not in records:
         return False
-    return records[row.id][1]["status"] != "failed" if config.redo == "failed" else row.id not in _ids(config.damaged)
+    record = records[row.id][1]
+    if config.redo == "failed":
+        return record["status"] != "failed" and record["uri"] == row.uri  # another photo is not the one that is done
+    return row.id not in _ids(config.damaged)
 
 
 def _unchanged(

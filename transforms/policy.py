@@ -30,6 +30,8 @@ class Range:
         return f"a {'whole ' if self.whole else ''}number from {self.low:g} to {self.high:g}"
 
 
+NOISE = 1e-9  # of sums of numbers such as 0.1
+
 PROBABILITY = Range(1 / 255, 1.0, 0.7)
 
 METHODS: dict[str, dict[str, Range]] = {
@@ -216,7 +218,7 @@ def parse_canonical(form: dict[str, Any]) -> Policy:
 
 def _inherit(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     method = base.get("method", "fixed")
-    if table.get("method", method) != method:
+    if table.get("method", method) != method and isinstance(method, str) and method in METHODS:
         base = {name: value for name, value in base.items() if name not in METHODS[method]}
     return {**base, **table}
 
@@ -224,7 +226,7 @@ def _inherit(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
 def _rule(table: Any, where: str) -> Rule:
     table = _table(table, where)
     method = table.get("method", "fixed")
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise PolicyError(f"{where}: method {method!r} is none of {', '.join(METHODS)}")
     own = METHODS[method]
     _known(table, ("method", *own, *SIZES, *CHOICES), where)
@@ -232,6 +234,14 @@ def _rule(table: Any, where: str) -> Rule:
     for low, high in (("floor", "ceiling"), ("low", "high"), ("stop", "start")):
         if low in parameters and parameters[low] > parameters[high]:
             raise PolicyError(f"{where}: {low} {parameters[low]:g} is above {high} {parameters[high]:g}")
+    if method == "ramp":
+        middle, half = parameters["threshold"], parameters["width"] / 2
+        if middle - half < -NOISE or middle + half > 1 + NOISE:
+            widest = 2 * min(middle, 1 - middle)
+            raise PolicyError(
+                f"{where}: a ramp from {middle - half:g} to {middle + half:g} leaves 0..1, so that background or "
+                f"product would be half transparent; its width around {middle:g} is at most {widest:g}"
+            )
     settings: dict[str, Any] = {
         name: int(_number(table.get(name, span.default), span, f"{where}: {name}")) for name, span in SIZES.items()
     }

@@ -19,21 +19,26 @@ from transforms import storage
 from transforms.budget import EarlyStop
 from transforms.decode import decode_opened, open_photo
 from transforms.deliver import ProcessConfig, finish
+from transforms.faults import FaultWatch
 from transforms.heartbeat import HEARTBEAT
 from transforms.manifest import photo_key, unpack_rows
 from transforms.maps import load_map, map_key
 from transforms.pixel_budget import PIXELS
-from transforms.render import StepError, step
+from transforms.render import failure_of, step
 from transforms.sharpen import network_input
 from transforms.stopping import stop_watch
-from transforms.types import ManifestRow, Outcome, PhotoError
+from transforms.types import FatalError, ManifestRow, Outcome, PhotoError
 from transforms.work import Work
 
 NAMESPACE = "ProcessPhotos"
 
 
 def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
-    """Read and decode the photo that the rows name; look its map up, or make the input for the network."""
+    """Read and decode the photo that the rows name; look its map up, or make the input for the network.
+
+    Raises:
+        FatalError: no other photo could be prepared either.
+    """
     rows = tuple(sorted(rows, key=lambda row: row.id))
     work = Work(rows, failure=rows[0].failure)
     if work.failure:
@@ -53,8 +58,12 @@ def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
             return work
         assert config.maps is not None  # or find_map would have raised
         return replace(work, network_input=step(effort, "sharpen", network_input, photo, config.maps.sharpening))
-    except StepError as error:
-        return replace(work, failure=error.failure)
+    except FatalError:
+        raise
+    except Exception as error:
+        if work.room is not None:
+            work.room.release()
+        return replace(work, failure=failure_of("decode", error))
 
 
 def find_map(work: Work, config: ProcessConfig) -> Work:
@@ -109,11 +118,13 @@ class _Finish(beam.DoFn):
 
     def setup(self) -> None:
         self.early_stop = EarlyStop(self.config.stop_fraction)
+        self.fault_watch = FaultWatch()
 
     def process(self, work: Work) -> Iterable[Outcome]:
         for outcome, manifest_row in zip(finish(work, self.config), work.rows, strict=True):
             row = outcome.row
             HEARTBEAT.row(row.status == "failed")
+            self.fault_watch.row(outcome.failure)
             self.early_stop.row(row, manifest_row.earlier)
             Metrics.counter(NAMESPACE, row.status if row.code is None else f"{row.status}_{row.code}").inc()
             for name, seconds in outcome.effort.seconds.items():

@@ -14,11 +14,12 @@ import numpy as np
 from transforms.composite import WHITE, Background, combine_alpha, composite
 from transforms.effort import Effort
 from transforms.encode import ENCODINGS, encode, output_format
+from transforms.faults import internal_error
 from transforms.mask import make_mask
-from transforms.opencv import cv2, is_out_of_memory
+from transforms.opencv import is_out_of_memory
 from transforms.policy import Policy, Rule
 from transforms.statistics import describe
-from transforms.types import Cutout, Failure, Photo, PhotoError, SaliencyMap
+from transforms.types import Cutout, Failure, FatalError, Photo, PhotoError, SaliencyMap
 
 OUTPUT_VERSION = 2
 """Raised when the same photo, map and settings come to give other bytes or other statistics."""
@@ -44,28 +45,37 @@ def settings_sha256(rule: Rule, background: Background, format: str) -> str:
 
 
 class StepError(Exception):
-    """A PhotoError that knows at which step it happened."""
+    """What is wrong with a photo, and at which step that came out."""
 
-    def __init__(self, step: str, error: PhotoError) -> None:
-        super().__init__(step, error)
-        self.failure = Failure(step, error.code, error.message)
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
 
 
 def step(effort: Effort, name: str, do: Callable[..., T], *args: object) -> T:
     """Time one step, and name it in the failure if it fails.
 
     Raises:
-        StepError: it failed.
+        StepError: it failed. FatalError: so would it for every other photo.
     """
     with effort.measure(name):
         try:
             return do(*args)
-        except PhotoError as error:
-            raise StepError(name, error) from error
-        except (MemoryError, cv2.error) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise StepError(name, PhotoError("out_of_memory", NO_MEMORY)) from error
+        except (StepError, FatalError):
+            raise
+        except Exception as error:
+            raise StepError(failure_of(name, error)) from error
+
+
+def failure_of(stage: str, error: Exception) -> Failure:
+    """Say what is wrong with a photo that made a step raise something."""
+    if isinstance(error, StepError):
+        return error.failure
+    if isinstance(error, PhotoError):
+        return Failure(stage, error.code, error.message)
+    if is_out_of_memory(error):
+        return Failure(stage, "out_of_memory", NO_MEMORY)
+    return internal_error(stage, error)
 
 
 def render(

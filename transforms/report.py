@@ -10,6 +10,7 @@ import io
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -20,12 +21,13 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from model.memory import give_back
-from transforms import storage
-from transforms.commit import PARQUET, Committed, RunInfo, ShardSummary, commit, first_failures, write_or_stop
+from transforms.commit import PARQUET, TRACES, Committed, RunInfo, ShardSummary, commit, first_failures, write_or_stop
 from transforms.earlier import load_table
 from transforms.effort import Effort
+from transforms.pictures import remove_picture
 from transforms.saliency import release_engine
 from transforms.schema import SCHEMA, shard_count, shard_name, shard_of, sorted_order, to_record
+from transforms.stopping import stop_watch
 from transforms.types import Carried, Gone, Outcome, Packed, PhotoError, ReportRow
 
 PACKED_ROWS = 1000
@@ -51,14 +53,13 @@ def carry(table: pa.Table, carried: Carried) -> pa.Table:
     rows = table.take(pa.array(carried.positions, pa.int64()))
     status = ["failed" if before == "failed" else "unchanged" for before in rows["status"].to_pylist()]
     rows = _set(rows, "status", pa.array(status, SCHEMA.field("status").type))
-    if carried.changes:
-        categories, attributes = rows["category"].to_pylist(), rows["attributes"].to_pylist()
+    for name in {name for changed in carried.changes.values() for name in changed}:
+        values = rows[name].to_pylist()
         for at, position in enumerate(carried.positions):
-            if position in carried.changes:
-                categories[at], changed = carried.changes[position]
-                attributes[at] = sorted(changed.items())
-        rows = _set(rows, "category", pa.array(categories, SCHEMA.field("category").type))
-        rows = _set(rows, "attributes", pa.array(attributes, SCHEMA.field("attributes").type))
+            if name in carried.changes.get(position, ()):
+                value = carried.changes[position][name]
+                values[at] = sorted(value.items()) if isinstance(value, dict) else value
+        rows = _set(rows, name, pa.array(values, SCHEMA.field(name).type))
     return rows
 
 
@@ -73,15 +74,20 @@ def write_shard(
     release_engine()  # no photo is left; the report is written in its room
     give_back()
     effort, tables = Effort(), [SCHEMA.empty_table()]
+    left: list[Gone] = []
+    traces: list[tuple[str, str]] = []
     for part in parts:
         if isinstance(part, Carried):
             tables.append(carry(load_table(earlier, shard, shards), part))
         else:
             tables.append(to_table(part.unpack()))
             effort.add(part.effort)
+            left += part.left
+            traces += part.traces
     table = pa.concat_tables(tables)
+    stop_watch(info.folder, info.run_id if info.leased else "").refuse_lost()
     write_or_stop(f"{info.folder}/{info.report}/{shard_name(shard, shards)}", to_parquet(table), PARQUET)
-    return summarise(shard, table, effort)
+    return replace(summarise(shard, table, effort), left=left, traces=traces[:TRACES])
 
 
 def summarise(shard: int, table: pa.Table, effort: Effort) -> ShardSummary:
@@ -137,7 +143,7 @@ class _PackByShard(beam.DoFn):
 def _remove(gone: Gone, committed: Committed, folder: str) -> None:
     if committed.prune and gone.name is not None:
         try:
-            storage.delete(f"{folder}/{gone.name}")
+            remove_picture(folder, committed.run_id, gone.name, "pruned")
         except PhotoError as error:  # it is listed again the next time
             logging.getLogger("whitesweep").warning("not pruned: %s", error.message)
 
@@ -178,7 +184,8 @@ class WriteReport(beam.PTransform):
         )
 
         def commit_run(_: None, summaries: Iterable[ShardSummary], gone: Iterable[Gone], rows: int) -> Committed:
-            return commit(info, write_empty_shards(info, summaries, shard_count(rows)), rows, gone)
+            shards = shard_count(rows)
+            return commit(info, write_empty_shards(info, summaries, shards), rows, gone, shards)
 
         # The bundle-based runner takes a side input straight from one of several outputs for the first of them.
         gone = self.gone | "CollectGone" >> beam.Map(lambda one: one)

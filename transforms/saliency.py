@@ -34,6 +34,10 @@ A short batch takes the GPU as long as a full one; what waits takes the machine 
 """
 
 
+REMEMBERED = 4
+"""Maps of the latest photos that a worker thread keeps: 100 KB each."""
+
+
 class Predictor(Protocol):
     """What PredictSaliency needs of an engine."""
 
@@ -133,7 +137,11 @@ def predict_batch(engine: Predictor, batch: list[Work]) -> Iterator[Work]:
 
 
 class _Predict(beam.DoFn):
-    """Batch across elements and windows; what needs no prediction passes at once."""
+    """Batch across elements and windows; what needs no prediction passes at once.
+
+    Photos of equal bytes come one after the other. They find their map in the store, but in a run that is to predict
+    all anew; so the last few maps are remembered here.
+    """
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -141,6 +149,7 @@ class _Predict(beam.DoFn):
     def start_bundle(self) -> None:
         self._waiting: list[WindowedValue] = []
         self._waiting_bytes = 0
+        self._recent: dict[str, SaliencyMap] = {}
 
     def process(
         self,
@@ -150,6 +159,9 @@ class _Predict(beam.DoFn):
     ) -> Iterable[Work | WindowedValue]:
         if work.network_input is None:
             yield work
+            return
+        if work.map_key in self._recent:
+            yield replace(work, network_input=None, saliency=self._recent[work.map_key], is_new_map=True)
             return
         self._waiting.append(WindowedValue(work, timestamp, (window,)))
         self._waiting_bytes += work.photo.nbytes if work.photo is not None else 0
@@ -164,7 +176,11 @@ class _Predict(beam.DoFn):
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         predicted = predict_batch(the_engine(self.config), [element.value for element in waiting])
         for element, work in zip(waiting, predicted, strict=True):
+            if work.saliency is not None:
+                self._recent[work.map_key] = work.saliency
             yield element.with_value(work)
+        while len(self._recent) > REMEMBERED:
+            del self._recent[next(iter(self._recent))]
 
 
 class PredictSaliency(beam.PTransform):

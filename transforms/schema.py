@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -90,6 +91,12 @@ def shards_before(before: int, shard: int, shards: int) -> list[int]:
     if before & (before - 1) or shards & (shards - 1):  # not of our making
         return list(range(before))
     return [shard % before] if shards >= before else list(range(shard, before, shards))
+
+
+def missing_shards(listed: Iterable[tuple[str, int]], shards: int) -> list[str]:
+    """Name the shards of a report of so many that are not among the files (name, size in bytes) of its folder."""
+    there = {name for name, size in listed if size}
+    return [name for shard in range(shards) if (name := shard_name(shard, shards)) not in there]
 
 
 def shard_name(shard: int, shards: int) -> str:

@@ -111,8 +111,16 @@ def source_facts(uris: Iterable[str], private: bool = False) -> dict[str, Source
     return facts
 
 
-def write(uri: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+def write(
+    uri: str,
+    data: bytes,
+    content_type: str = "application/octet-stream",
+    below: str | None = None,
+    durable: bool = False,
+) -> None:
     """Write a whole file or object; it appears complete or not at all.
+
+    below: the folder below which no symbolic link is followed. durable: only return once it would survive a power cut.
 
     Raises:
         FatalError: the disk is full, or the whole file system cannot be written.
@@ -121,7 +129,17 @@ def write(uri: str, data: bytes, content_type: str = "application/octet-stream")
     if scheme(uri) == "gs":
         objects.write(uri, data, content_type)
     else:
-        local_files.write(local_path(uri), data)
+        local_files.write(local_path(uri), data, below=below, durable=durable)
+
+
+def settle(folder: str) -> None:
+    """See to it that what was written below a folder survives a power cut; an object does once it is written.
+
+    Raises:
+        FatalError: the disk did not take it.
+    """
+    if scheme(folder) == "file":
+        local_files.settle(local_path(folder))
 
 
 def create(uri: str, data: bytes, content_type: str = "application/octet-stream") -> bool:
@@ -132,7 +150,7 @@ def create(uri: str, data: bytes, content_type: str = "application/octet-stream"
     """
     try:
         if scheme(uri) == "gs":
-            objects.write(uri, data, content_type, exclusive=True)
+            objects.write(uri, data, content_type, generation=0)
         else:
             local_files.write(local_path(uri), data, exclusive=True)
     except FileExistsError:
@@ -140,8 +158,29 @@ def create(uri: str, data: bytes, content_type: str = "application/octet-stream"
     return True
 
 
-def delete(uri: str) -> None:
-    """Delete a file or object; one that is gone already is well.
+def swap(uri: str, data: bytes, content_type: str, version: str) -> bool:
+    """Write a whole file or object in the place of one that was read as `version`; tell whether it was still that one.
+
+    Of a local file that holds among those who hold the folder's lock (see locked).
+
+    Raises:
+        FatalError, PhotoError: as write does.
+    """
+    if scheme(uri) == "gs":
+        try:
+            objects.write(uri, data, content_type, generation=int(version))
+        except FileExistsError:
+            return False
+        return True
+    found = local_files.source_facts(local_path(uri))
+    if found is None or found.version != version:
+        return False
+    local_files.write(local_path(uri), data)
+    return True
+
+
+def delete(uri: str, below: str | None = None) -> None:
+    """Delete a file or object; one that is gone already is well. below: as in write.
 
     Raises:
         FatalError, PhotoError: as write does.
@@ -149,7 +188,7 @@ def delete(uri: str) -> None:
     if scheme(uri) == "gs":
         objects.delete(uri)
     else:
-        local_files.delete(local_path(uri))
+        local_files.delete(local_path(uri), below)
 
 
 def delete_folder(folder: str) -> None:
@@ -205,6 +244,7 @@ def list_files(folder: str) -> Iterator[str]:
 def list_sizes(folder: str, start: str = "", end: str = "") -> Iterator[tuple[str, int]]:
     """List name below the folder and size in bytes of every file or object, hidden ones and unfinished ones too.
 
+    What lies behind a symbolic link is not below the folder: a link to another folder is said, and left alone.
     start, end: only names from here (inclusive) to there (exclusive), so that several can share a long list.
     There may be no such folder; then nothing is listed.
 
@@ -219,7 +259,7 @@ def list_sizes(folder: str, start: str = "", end: str = "") -> Iterator[tuple[st
     path = local_path(folder)
     if not os.path.isdir(path):
         return
-    for name, entry in local_files.walk(path):
+    for name, entry in local_files.walk(path, follow=False):
         if name >= start and (not end or name < end):
             with suppress(OSError):  # gone since, or a link to nowhere
                 yield name, entry.stat().st_size

@@ -17,7 +17,7 @@ def sweep(folder: str, everywhere: bool = True) -> None:
         for part in ("images", "maps", "report") if everywhere else ("report",):
             for name, _ in list(storage.list_sizes(f"{folder}/{part}")):
                 if name.endswith(storage.TEMPORARY):
-                    storage.delete(f"{folder}/{part}/{name}")
+                    storage.delete(f"{folder}/{part}/{name}", below=folder)
     for run, files in list_runs(folder).items():
         if not {"_SUCCESS", "run.json"} & files:
             storage.delete_folder(f"{folder}/report/{run}")

@@ -56,13 +56,21 @@ class FatalError(Exception):
     """What no other photo would survive either (a full disk, a dead device): it stops the run. One line."""
 
 
+class DeadEndError(FatalError):
+    """What would stop the same command again: going on from here takes more than starting it once more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a row has no cutout: the step that failed, a key of FAILURE_CODES, and one line for the user."""
+    """Why a row has no cutout: the step that failed, a key of FAILURE_CODES, and one line for the user.
+
+    trace: of an `internal_error`, the traceback.
+    """
 
     stage: str
     code: str
     message: str
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,15 +262,20 @@ class ReportRow:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A report row on its way to its shard, with what it cost (which never enters the row)."""
+    """A report row on its way to its shard, with what never enters it.
+
+    effort: what it cost. failure: why it failed. left: pictures of a failed row that are there and that it cannot name.
+    """
 
     row: ReportRow
     effort: Effort
+    failure: Failure | None = None
+    left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Report rows of one shard on their way to it, with what they cost together.
+    """Report rows of one shard on their way to it, with what they cost together, what they left, and tracebacks.
 
     A report row is 1.3 KB when it is encoded alone and some 200 bytes among others, and a local run keeps them all in
     memory until the end.
@@ -270,15 +283,23 @@ class Packed:
 
     rows: bytes
     effort: Effort
+    left: tuple[Gone, ...] = ()
+    traces: tuple[tuple[str, str], ...] = ()
 
     @staticmethod
     def of(outcomes: Iterable[Outcome]) -> Packed:
-        """Pack outcomes."""
-        rows, effort = [], Effort()
+        """Pack outcomes; of each traceback only the first photo's id is kept."""
+        rows: list[ReportRow] = []
+        effort = Effort()
+        left: list[Gone] = []
+        traces: dict[str, str] = {}
         for outcome in outcomes:
             rows.append(outcome.row)
             effort.add(outcome.effort)
-        return Packed(pack(rows), effort)
+            left += [Gone(outcome.row.id, name) for name in outcome.left]
+            if outcome.failure is not None and outcome.failure.trace:
+                traces.setdefault(outcome.failure.trace, outcome.row.id)
+        return Packed(pack(rows), effort, tuple(left), tuple((id, trace) for trace, id in traces.items()))
 
     def unpack(self) -> list[ReportRow]:
         """Give the rows."""
@@ -289,12 +310,12 @@ class Packed:
 class Carried:
     """Rows of the report before that stand in the new one as they are.
 
-    positions: where they stand in that report's table (report_before.load_table). changes: by position, category and
-    attributes where the manifest now says others.
+    positions: where they stand in that report's table (earlier.load_table). changes: by position, the columns in which
+    they differ all the same, as the manifest or the policy's other rules now say something else.
     """
 
     positions: tuple[int, ...]
-    changes: dict[int, tuple[str | None, dict[str, str]]]
+    changes: dict[int, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

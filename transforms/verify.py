@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,16 +20,19 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.commit import PARQUET, write_or_stop
+from transforms.earlier import read_table
 from transforms.encode import ENCODINGS
 from transforms.maps import map_uri, read_map
 from transforms.naming import id_of_output, output_name
 from transforms.objects import PARALLEL_REQUESTS
 from transforms.plan import ENDINGS, IMAGES
 from transforms.schema import shard_of
-from transforms.types import FatalError, PhotoError
+from transforms.types import PhotoError
 
 CHUNK = 500
 COLUMNS = ["id", "status", "stage", "code", "output_uri", "output_sha256", "output_bytes", "map_key"]
+
+MADE = ["id", "source_sha256", "output_uri", "map_key", "model", "weights_sha256", "precision"]
 
 PROBLEMS = {
     "missing": "a picture of the report is not there",
@@ -53,18 +56,29 @@ class Difference:
     message: str
 
 
-def read_shard(shard: str) -> list[dict[str, Any]]:
-    """Read the columns of a report's shard that can be verified.
+def read_shard(shard: str, columns: list[str] = COLUMNS) -> list[dict[str, Any]]:
+    """Read columns of a report's shard: those that can be verified, or others.
 
     Raises:
-        FatalError: it cannot be read.
+        DeadEndError: it cannot be read.
     """
-    try:
-        table = pq.ParquetFile(io.BytesIO(storage.read(shard).data)).read(COLUMNS)
-    except (PhotoError, OSError, ValueError) as error:
-        raise FatalError(f"{shard}: cannot be read: {error}") from error
-    rows: list[dict[str, Any]] = table.to_pylist()
+    rows: list[dict[str, Any]] = read_table(shard, columns).to_pylist()
     return rows
+
+
+def read_made(shards: Iterable[str], ids: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Read from a report's shards what rows have and what their maps were made with, by id; of all, or of some.
+
+    Raises:
+        DeadEndError: a shard cannot be read.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for shard in shards:
+        for row in read_shard(shard, MADE):
+            before = found.get(row["id"])
+            if (ids is None or row["id"] in ids) and (before is None or before["map_key"] is None):
+                found[row["id"]] = row  # of rows with one id, all but one are duplicates
+    return found
 
 
 def check_rows(rows: Iterable[dict[str, Any]], shard: int, shards: int) -> Iterator[Difference]:
