@@ -636,10 +636,10 @@ class World:
             two = self.start(command, Trouble(signal.SIGSTOP, until))
             two.stopped(2 * HUNG_S / 3)  # it may wait for the first one
             os.kill(one.id, signal.SIGCONT)
-            first = self.ended(one)
+            one.stopped(HUNG_S / 6)  # it may wait for the other's lock
             if two.code is None:
                 os.kill(two.id, signal.SIGCONT)
-            return [first, self.ended(two)]
+            return [self.ended(one), self.ended(two)]
 
         return disturb
 
