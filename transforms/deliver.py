@@ -69,8 +69,9 @@ def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
             failure = error.failure
     cutouts: dict[Rule, Cutout] = {}  # rows of one photo mostly share their rule
     for row in work.rows:
-        report = _report_row(row, work)
+        report = ReportRow(row.id, row.uri, row.category, row.attributes, status="failed")
         try:
+            report = _with_facts(report, work)
             if failure is None:
                 outcome = _deliver(row, report, work, cutouts, config, effort)
             else:
@@ -140,9 +141,8 @@ def _deliver(
     return Outcome(_with_picture(report, OutputFile(output, sha256, len(cutout.data))), effort, left=tuple(left))
 
 
-def _report_row(row: ManifestRow, work: Work) -> ReportRow:
-    """Begin the report row with all that is known by now, so that a later failure still says where its map is."""
-    report = ReportRow(row.id, row.uri, row.category, row.attributes, status="failed")
+def _with_facts(report: ReportRow, work: Work) -> ReportRow:
+    """Say in a report row all that is known by now, so that a later failure still says where its map is."""
     if work.source_sha256 is not None:
         report = replace(
             report,
