@@ -412,7 +412,7 @@ class World:
         self._nothing_lost(before, after, fresh, command, committed=True)
         self._right(command, before, source or before, after, fresh, code)
         self._again(command, after)
-        self._verified(command, code)
+        self._verified(command, code, self._damaged(before))
         self.other = self.other if self.other and self.other.exists() else None
         if self.other is None and fresh_folder.exists():
             self.other = self.folder / f"other-{self.nights}"
@@ -555,15 +555,18 @@ class World:
                 ids.add(row["id"])
         return ids | {f"stranger {name}" for name in seen.images.keys() - claimed}
 
-    def _verified(self, command: Command, code: int) -> None:
+    def _verified(self, command: Command, code: int, hurt: set[str]) -> None:
         """C: verify says what is so; repair says 0 only when all is well, and says it when all photos are there."""
         seen = look(self.output)
         damaged = self._damaged(seen)
         if command.name == "verify":
-            if (code == 0) != (not damaged):
-                self.say(f"C: {command} ended with {code}; damaged are {sorted(damaged)}")
-            if "--repair" in command.flags and code and all(not r.codes for r in self.shop.records()):
-                self.say(f"C: all photos can be read, and repair ends with {code}: {sorted(damaged)}")
+            tonight, ids = seen.first(), {record.id for record in self.shop.records()}
+            left = {id for id in hurt if id in ids and tonight.get(id, {}).get("status", "failed") == "failed"}
+            doubtful = any(id not in tonight or tonight[id]["status"] == "failed" for id in hurt)
+            if "--repair" not in command.flags:
+                left, doubtful = set(), False
+            if (code == 0 and (damaged or left)) or (code and not damaged and not doubtful):
+                self.say(f"C: {command} ended with {code}; damaged: {sorted(damaged)}, not mended: {sorted(left)}")
         if random.Random(f"{self.seed} {self.nights} verify").random() <= self.share:
             verified, said = self.ended(self.start(Command("verify", {})))
             if (verified == 0) != (not damaged):
