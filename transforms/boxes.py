@@ -1,0 +1,116 @@
+"""The boxes of ISO media files (AVIF, HEIC, video): which of them a file is, whether it is whole, and its colour codes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+AVIF_BRANDS = (b"avif", b"avis")
+STILL_BRANDS = (b"mif1", b"mif2", b"msf1", b"miaf", b"MiHB", b"MiHE", b"MiHA")
+
+CONTAINERS = (b"iprp", b"ipco")
+
+
+def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
+    """Give each box's kind, and where its content starts and ends; an end past the data's means that some is missing."""
+    end = len(data) if end is None else end
+    while start + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", data, start)
+        content = start + 8
+        if size == 1 and start + 16 <= end:
+            size, content = struct.unpack_from(">Q", data, content)[0], start + 16
+        elif size == 0:
+            size = end - start
+        if start + size < content:
+            return
+        yield kind, content, start + size
+        start += size
+
+
+def family(data: bytes) -> str | None:
+    """Tell what a file that begins with an ftyp box is: AVIF, HEIF, `HEIF?` (of a codec not named), raw, video or JPEG 2000.
+
+    None if it does not begin so. Both the major and the compatible brands are looked at.
+    """
+    if data[4:8] != b"ftyp":
+        return None
+    size = min(struct.unpack_from(">I", data)[0], len(data), 4096)
+    brands = [data[8:12], *(data[i : i + 4] for i in range(16, size - 3, 4))]
+    if brands[0] == b"crx ":
+        return "Canon CR3, a camera raw format,"
+    for wanted, name in ((AVIF_BRANDS, "AVIF"), (HEIC_BRANDS, "HEIF")):
+        if brands[0] in wanted:
+            return name
+    if brands[0] in STILL_BRANDS or set(brands) & set(STILL_BRANDS):
+        for wanted, name in ((AVIF_BRANDS, "AVIF"), (HEIC_BRANDS, "HEIF")):
+            if set(brands) & set(wanted):
+                return name
+        return "AVIF" if b"av01" in data[:65536] else "HEIF"
+    return "JPEG 2000" if brands[0] in (b"jp2 ", b"jpx ") else "a video"
+
+
+def is_cut(data: bytes) -> bool:
+    """Tell whether the file ends within a box, or before the pixels' box."""
+    kinds, last = set(), 0
+    for kind, _, end in boxes(data):
+        kinds.add(kind)
+        last = end
+    return last != len(data) if last > len(data) else not {b"meta", b"moov"} & kinds or b"mdat" not in kinds | _inside(data)
+
+
+def _inside(data: bytes) -> set[bytes]:
+    """A small picture may lie in an idat box within the meta box."""
+    return {b"mdat"} if b"idat" in data[:65536] else set()
+
+
+def properties(data: bytes) -> dict[bytes, list[bytes]]:
+    """Give the properties by kind (`ispe`, `colr`, …), those of the primary picture where it says which, first."""
+    every: list[tuple[bytes, bytes]] = []
+    primary, mine = None, list[int]()
+    for kind, start, end in boxes(data):
+        if kind == b"meta":
+            for inner, inner_start, inner_end in boxes(data, start + 4, min(end, len(data))):
+                if inner == b"pitm":
+                    wide = data[inner_start] > 0
+                    primary = int.from_bytes(data[inner_start + 4 : inner_start + (8 if wide else 6)], "big")
+                elif inner == b"iprp":
+                    for deep, deep_start, deep_end in boxes(data, inner_start, inner_end):
+                        if deep == b"ipco":
+                            every = [(k, data[s:e]) for k, s, e in boxes(data, deep_start, deep_end)]
+                        elif deep == b"ipma" and primary is not None:
+                            mine += _associated(data[deep_start:deep_end], primary)
+    chosen = [every[i - 1] for i in mine if 0 < i <= len(every)]
+    found: dict[bytes, list[bytes]] = {}
+    for kind, content in chosen + every:
+        found.setdefault(kind, []).append(content)
+    return found
+
+
+def _associated(box: bytes, item: int) -> list[int]:
+    """Read an ipma box: the numbers (from 1) of an item's properties."""
+    wide_ids, wide_indices, position = box[0] > 0, box[3] & 1, 8
+    for _ in range(min(int.from_bytes(box[4:8], "big"), len(box))):
+        width = 4 if wide_ids else 2
+        name, count = int.from_bytes(box[position : position + width], "big"), box[position + width]
+        position += width + 1
+        step = 2 if wide_indices else 1
+        numbers = [int.from_bytes(box[position + i * step :][:step], "big") for i in range(count)]
+        position += count * step
+        if name == item:
+            return [number & (0x7FFF if wide_indices else 0x7F) for number in numbers]
+    return []
+
+
+def size(data: bytes) -> tuple[int, int] | None:
+    """Give width and height as the primary picture's properties say, before any turn; None if they say nothing."""
+    found = properties(data).get(b"ispe")
+    return struct.unpack_from(">II", found[0], 4) if found and len(found[0]) >= 12 else None
+
+
+def colour_codes(data: bytes) -> tuple[int, int] | None:
+    """Give primaries and transfer function as numbers of ITU-T H.273 (a colr box of type nclx), None without."""
+    for content in properties(data).get(b"colr", []):
+        if content[:4] == b"nclx" and len(content) >= 10:
+            return struct.unpack_from(">HH", content, 4)
+    return None

@@ -1,0 +1,130 @@
+"""The markers of a JPEG: kinds that are not read, the colour space of cameras, and a missing end."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from transforms import icc
+from transforms.types import PhotoError
+
+FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+UNREAD_FRAMES = {
+    0xC3: "lossless",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical"),
+    0xCB: "lossless arithmetic",
+}
+SCAN, FRAME_END = 0xDA, 0xD9
+
+CONTINUATIONS = tuple(
+    pattern * 64 for pattern in (b"\x00", b"\xff\x00", b"\xaa", b"\x55", b"\x93\x2e\x71\xc8\x4d\xb6\x1a\xe5")
+)
+"""What might have followed where a file ends: if none of these changes a pixel, all pixels are there."""
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Give each marker with a length, where its content starts and ends; an end past the data's means that some is missing.
+
+    The compressed pixels between scans are passed over.
+    """
+    position = 2
+    while True:
+        position = data.find(b"\xff", position)
+        if position < 0 or position + 1 >= len(data):
+            return
+        marker = data[position + 1]
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:
+            position += 1 if marker == 0xFF else 2
+            continue
+        if marker == FRAME_END:
+            yield marker, position + 2, position + 2
+            return
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        if length < 2:
+            position += 2
+            continue
+        yield marker, position + 4, position + 2 + length
+        position += 2 + length
+
+
+def check(data: bytes) -> None:
+    """Refuse the kinds of JPEG that are not read.
+
+    Raises:
+        PhotoError: unsupported_format.
+    """
+    for marker, start, end in segments(data):
+        if marker in FRAMES:
+            if end <= len(data) and data[start] != 8:
+                kind = f"a {data[start]}-bit JPEG"
+            elif marker in UNREAD_FRAMES:
+                kind = f"a JPEG of a {UNREAD_FRAMES[marker]} kind"
+            else:
+                return
+            raise PhotoError("unsupported_format", f"{kind}, which is not read; save it as an ordinary 8-bit JPEG")
+        if marker == SCAN:
+            return
+
+
+def describe_colour(image: Image.Image) -> None:
+    """Set the profile where Pillow does not: of segments behind the frame header, and Adobe RGB of cameras.
+
+    Cameras that are set to Adobe RGB embed no profile, but say so in EXIF (DCF 2.0: interoperability index R03).
+    """
+    late = sorted(getattr(image, "icclist", ()))
+    if late and late[0][13] == len(late):
+        image.info["icc_profile"] = b"".join(part[14:] for part in late)
+    if not image.info.get("icc_profile") and b"R03" in image.info.get("exif", b""):
+        with suppress(Exception):  # damaged EXIF says nothing
+            exif = image.getexif()
+            space = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace)
+            if str(exif.get_ifd(ExifTags.IFD.Interop).get(1)).startswith("R03") and space != 1:
+                image.info["icc_profile"] = icc.from_numbers(icc.ADOBE_RGB, icc.ADOBE_GAMMA)
+
+
+def complete(data: bytes) -> bytes | None:
+    """Give the file with the end marker that it lacks, if that is all it lacks; else None.
+
+    All of its pixels are there if what follows cannot change one of them: the file is decoded with several
+    continuations, and all must give the same pixels. Of several scans, every component's must be there to the last bit.
+    """
+    if data.endswith(b"\xff"):
+        data = data[:-1]
+    if not _has_every_scan(data):
+        return None
+    first = None
+    for continuation in (b"", *CONTINUATIONS):
+        try:
+            with Image.open(io.BytesIO(data + continuation + b"\xff\xd9"), formats=("JPEG",)) as image:
+                pixels = hashlib.blake2b(np.ascontiguousarray(np.asarray(image))).digest()
+        except (OSError, ValueError, SyntaxError):
+            return None
+        if pixels != (first := first or pixels):
+            return None
+    return data + b"\xff\xd9"
+
+
+def _has_every_scan(data: bytes) -> bool:
+    """Tell whether the file ends within a scan, and its scans bring each coefficient of each component to its last bit."""
+    components: set[int] = set()
+    bits: dict[tuple[int, int], int] = {}
+    progressive, last_marker = False, 0
+    for marker, start, end in segments(data):
+        if end > len(data) or marker == FRAME_END:
+            return False
+        last_marker = marker
+        if marker in FRAMES:
+            progressive = marker in (0xC2, 0xCA)
+            components = {data[start + 6 + 3 * i] for i in range(data[start + 5])}
+        elif marker == SCAN:
+            count = data[start]
+            first, final, low = data[end - 3], data[end - 2], data[end - 1] & 15
+            for i in range(count):
+                for k in range(first, min(final, 63) + 1) if progressive else range(64):
+                    bits[data[start + 1 + 2 * i], k] = low if progressive else 0
+    return last_marker == SCAN and all(bits.get((c, k)) == 0 for c in components for k in range(64))
