@@ -56,7 +56,11 @@ def is_cut(data: bytes) -> bool:
     for kind, _, end in boxes(data):
         kinds.add(kind)
         last = end
-    return last != len(data) if last > len(data) else not {b"meta", b"moov"} & kinds or b"mdat" not in kinds | _inside(data)
+    return (
+        last != len(data)
+        if last > len(data)
+        else not {b"meta", b"moov"} & kinds or b"mdat" not in kinds | _inside(data)
+    )
 
 
 def _inside(data: bytes) -> set[bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
@@ -54,17 +56,20 @@ def open_photo(data: bytes, limits: Limits = Limits()) -> Image.Image:
     """
     if not data:
         raise PhotoError("not_an_image", "the file is empty (0 bytes)")
-    name = signature.identify(data)
+    name = ""
     try:
+        name = signature.identify(data)
         image = _open(name, data, limits)
     except PhotoError:
         raise
     except UnidentifiedImageError:
+        if name in ("AVIF", "HEIF"):
+            _check_size(boxes.size(data) or (0, 0), limits)  # the decoder may have refused it for its size alone
         raise _refused(name, data) from None
     except MemoryError as error:
         raise PhotoError("out_of_memory", "no memory to read the picture's header") from error
     except Exception as error:  # a decoder given damaged bytes may raise nearly anything
-        raise _broken(error, is_cut(name, data)) from error
+        raise _broken(error, name, data) from error
     _check_size(image.size, limits)
     return image
 
@@ -86,17 +91,16 @@ def decode_opened(image: Image.Image) -> Photo:
     except MemoryError as error:
         raise PhotoError("out_of_memory", f"no memory to decode {width}x{height} pixels") from error
     except Exception as error:  # a decoder given damaged bytes may raise nearly anything
-        early = name == "TIFF" and tiff.ends_early(image, len(data))
-        raise _broken(error, early) from error
+        raise _broken(error, name, data) from error
     return Photo(rgb, alpha, {"MPO": "jpeg", "HEIF": "heic"}.get(name, name.lower()))
 
 
 def _open(name: str, data: bytes, limits: Limits) -> Image.Image:
     """Open a file of a known format, and give the image its colour description as `icc_profile`."""
-    if name in ("AVIF", "HEIF", "WEBP"):  # their decoders want to see all of the file, or make room, or refuse the size
-        if name != "WEBP" and boxes.is_cut(data):
-            raise PhotoError("truncated", f"the {_in_words(name)} file ends before its pixels do")
-        _check_size((webp.size(data) if name == "WEBP" else boxes.size(data)) or (0, 0), limits)
+    if name in ("AVIF", "HEIF") and boxes.is_cut(data):  # their decoders might conceal it
+        raise PhotoError("truncated", f"the {_in_words(name)} file ends before its pixels do")
+    if name == "WEBP":  # its decoder makes room at once
+        _check_size(webp.size(data) or (0, 0), limits)
     if name == "JPEG":
         jpeg.check(data)
     if name == "PNG":
@@ -118,11 +122,18 @@ def _open(name: str, data: bytes, limits: Limits) -> Image.Image:
     return image
 
 
-def is_cut(name: str, data: bytes) -> bool:
-    """Tell whether a file of a format that says how long it is, is shorter."""
-    if name in ("AVIF", "HEIF"):
-        return boxes.is_cut(data)
-    return name == "WEBP" and webp.is_cut(data)
+ENDS_EARLY: dict[str, Callable[[bytes], bool]] = {
+    "JPEG": jpeg.is_cut,
+    "MPO": jpeg.is_cut,
+    "PNG": png.is_cut,
+    "WEBP": webp.is_cut,
+    "GIF": lambda data: not data.rstrip(b"\0").endswith(b";"),
+    "BMP": lambda data: len(data) < int.from_bytes(data[2:6], "little"),
+    "TIFF": tiff.is_cut,
+    "AVIF": boxes.is_cut,
+    "HEIF": boxes.is_cut,
+}
+"""Whether a file that cannot be read ends too early, by its own format's rules."""
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
@@ -155,7 +166,7 @@ def _load(image: Image.Image, data: bytes) -> Image.Image:
 
 def _refused(name: str, data: bytes) -> PhotoError:
     """Say why a file was not opened that begins like one of this format."""
-    if is_cut(name, data) or len(data) < 64:
+    if ENDS_EARLY[name](data) or len(data) < 64:
         return PhotoError("truncated", f"the {_in_words(name)} file ends within its header")
     if name == "TIFF":
         message = f"a TIFF of a kind that is not read; convert it to 8-bit {signature.READ_IN_WORDS}"
@@ -167,11 +178,14 @@ def _in_words(name: str) -> str:
     return {"HEIF": "HEIC", "WEBP": "WebP"}.get(name, name)
 
 
-def _broken(error: Exception, cut: bool) -> PhotoError:
+def _broken(error: Exception, name: str, data: bytes) -> PhotoError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    early = cut or isinstance(error, EOFError) or any(
+    early = isinstance(error, EOFError) or any(
         word in reason.lower() for word in ("truncat", "end of file", "not enough")
     )
+    if not early and data and name in ENDS_EARLY:
+        with suppress(Exception):
+            early = ENDS_EARLY[name](data)
     return PhotoError("truncated" if early else "corrupt", f"cannot be decoded: {reason}")
 
 

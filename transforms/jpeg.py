@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -19,7 +20,7 @@ UNREAD_FRAMES = {
     **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical"),
     0xCB: "lossless arithmetic",
 }
-SCAN, FRAME_END = 0xDA, 0xD9
+SCAN, RESTART_INTERVAL, FRAME_END = 0xDA, 0xDD, 0xD9
 
 CONTINUATIONS = tuple(
     pattern * 64 for pattern in (b"\x00", b"\xff\x00", b"\xaa", b"\x55", b"\x93\x2e\x71\xc8\x4d\xb6\x1a\xe5")
@@ -109,22 +110,50 @@ def complete(data: bytes) -> bytes | None:
     return data + b"\xff\xd9"
 
 
+def is_cut(data: bytes) -> bool:
+    """Tell whether the file has no end marker."""
+    return not any(marker == FRAME_END for marker, _, end in segments(data) if end <= len(data))
+
+
 def _has_every_scan(data: bytes) -> bool:
     """Tell whether the file ends within a scan, and its scans bring each coefficient of each component to its last bit."""
-    components: set[int] = set()
+    frame: dict[int, tuple[int, int]] = {}
     bits: dict[tuple[int, int], int] = {}
-    progressive, last_marker = False, 0
+    progressive, interval, size, last = False, 0, (0, 0), (0, 0, 0)
     for marker, start, end in segments(data):
         if end > len(data) or marker == FRAME_END:
             return False
-        last_marker = marker
-        if marker in FRAMES:
+        last = marker, start, end
+        if marker == RESTART_INTERVAL:
+            interval = int.from_bytes(data[start : start + 2], "big")
+        elif marker in FRAMES:
             progressive = marker in (0xC2, 0xCA)
-            components = {data[start + 6 + 3 * i] for i in range(data[start + 5])}
+            size = (
+                int.from_bytes(data[start + 3 : start + 5], "big"),
+                int.from_bytes(data[start + 1 : start + 3], "big"),
+            )
+            frame = {data[i]: divmod(data[i + 1], 16) for i in range(start + 6, start + 6 + 3 * data[start + 5], 3)}
         elif marker == SCAN:
-            count = data[start]
             first, final, low = data[end - 3], data[end - 2], data[end - 1] & 15
-            for i in range(count):
+            for component in data[start + 1 : start + 1 + 2 * data[start] : 2]:
                 for k in range(first, min(final, 63) + 1) if progressive else range(64):
-                    bits[data[start + 1 + 2 * i], k] = low if progressive else 0
-    return last_marker == SCAN and all(bits.get((c, k)) == 0 for c in components for k in range(64))
+                    bits[component, k] = low if progressive else 0
+    marker, start, end = last
+    if marker != SCAN or not frame or any(bits.get((component, k)) != 0 for component in frame for k in range(64)):
+        return False
+    # What follows never changes a pixel where a restart marker is due: so all of these must be there.
+    blocks = _blocks(frame, [*data[start + 1 : start + 1 + 2 * data[start] : 2]], size)
+    return not interval or len(re.findall(rb"\xff[\xd0-\xd7]", data[end:])) == (blocks - 1) // interval
+
+
+def _blocks(frame: dict[int, tuple[int, int]], scan: list[int], size: tuple[int, int]) -> int:
+    """Count the units of a scan between which restart markers stand (MCUs, ITU-T T.81 A.2)."""
+    most = [max(factors[axis] for factors in frame.values()) for axis in (0, 1)]
+    count = 1
+    for axis in (0, 1):
+        if len(scan) == 1:
+            samples = -(-size[axis] * frame[scan[0]][axis] // most[axis])
+            count *= -(-samples // 8)
+        else:
+            count *= -(-size[axis] // (8 * most[axis]))
+    return count

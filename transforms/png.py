@@ -44,7 +44,9 @@ def check(data: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     """
     view, bad, head, pixels = memoryview(data), [], {}, False
     for kind, start, length in chunks(data):
-        if zlib.crc32(view[start - 4 : start + length]) != int.from_bytes(view[start + length : start + length + 4], "big"):
+        if zlib.crc32(view[start - 4 : start + length]) != int.from_bytes(
+            view[start + length : start + length + 4], "big"
+        ):
             if not kind[0] & 0x20:
                 raise PhotoError("corrupt", f"the checksum of a PNG's {kind.decode('latin-1')} chunk is wrong")
             bad.append((start - 8, start + length + 4))
@@ -59,6 +61,17 @@ def check(data: bytes) -> tuple[bytes, dict[bytes, bytes]]:
             position = end
         data = b"".join((*kept, view[position:]))
     return data, head
+
+
+def is_cut(data: bytes) -> bool:
+    """Tell whether the file has no end, and nothing behind its last whole chunk but a piece of another."""
+    end = len(SIGNATURE)
+    for kind, start, length in chunks(data):
+        if kind == b"IEND":
+            return False
+        end = start + length + 4
+    missing = int.from_bytes(data[end : end + 4].ljust(4, b"\0"), "big") + 12 > len(data) - end
+    return missing and (data[end + 4 : end + 8].isalpha() or len(data) < end + 8)
 
 
 def describe_colour(image: Image.Image, head: dict[bytes, bytes]) -> None:

@@ -154,7 +154,12 @@ def _looks_like_tga(data: bytes) -> bool:
         return False
     width, height, depth = int.from_bytes(data[12:14], "little"), int.from_bytes(data[14:16], "little"), data[16]
     mapped = data[2] in (1, 9)
-    return bool(width and height) and depth in (8, 15, 16, 24, 32) and (data[1] == 1 or not mapped) and data[7] in (0, 15, 16, 24, 32)
+    return (
+        bool(width and height)
+        and depth in (8, 15, 16, 24, 32)
+        and (data[1] == 1 or not mapped)
+        and data[7] in (0, 15, 16, 24, 32)
+    )
 
 
 def _first_of_gzip(data: bytes) -> bytes:
@@ -171,21 +176,21 @@ def _text(data: bytes) -> PhotoError | None:
         start = start.decode("utf-16", "replace").encode()
     start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     low = start.lower()
-    if re.match(rb"<(!doctype html|html|head|body|script|title|meta)\b", low) or re.search(rb"<(html|!doctype html)\b", low[:1024]):
-        return PhotoError("not_an_image", "a web page (HTML): the address gives a page, perhaps about an error, not a picture")
+    if re.match(rb"<(!doctype html|html|head|body|script|title|meta)\b", low) or re.search(
+        rb"<(html|!doctype html)\b", low[:1024]
+    ):
+        return PhotoError(
+            "not_an_image", "a web page (HTML): the address gives a page, perhaps about an error, not a picture"
+        )
     if low.startswith((b"<?xml", b"<svg", b"<!doctype svg", b"<!--")):
         if b"<svg" in low:
             return _unread("SVG")
         return PhotoError("not_an_image", "an XML document, perhaps a server's answer about an error")
     if start[:1] in (b"{", b"[") and _is_json(data):
         return PhotoError("not_an_image", "a JSON document, perhaps a server's answer about an error")
-    if start and not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", start):
-        try:
-            first = start.decode().splitlines()[0][:60]
-        except UnicodeDecodeError as error:
-            if error.start < len(start) - 4:
-                return None
-            first = start[: error.start].decode().splitlines()[0][:60]
+    readable = re.match(rb"(?:[\t\n\r\x1b\x20-\x7e]|[\xc2-\xf4][\x80-\xbf]+)+", start)
+    if readable and len(readable[0]) >= len(start) - 3:  # a character may be cut
+        first = readable[0].decode("utf-8", "replace").split("\n")[0][:60].strip()
         return PhotoError("not_an_image", f"a text, which begins with {first!r}")
     return None
 

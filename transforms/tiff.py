@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
 
 import numpy as np
@@ -20,7 +21,8 @@ OFFSETS_AND_COUNTS = (
     (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.STRIPBYTECOUNTS),
     (TiffImagePlugin.TILEOFFSETS, TiffImagePlugin.TILEBYTECOUNTS),
 )
-JPEG = (6, 7)
+UNCOMPRESSED = 1
+VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 MOST_PAGES = 64
 
 RAW = "a camera raw file, whose small preview is not the photo; develop it, and export a JPEG or a PNG"
@@ -54,7 +56,7 @@ def choose_page(image: Image.Image, size: int) -> None:
     if set(formats) - {1}:
         kind = "floating-point" if 3 in formats else "signed"
         raise PhotoError("unsupported_format", f"a TIFF of {kind} pixels, which is not read; convert it to 8 bits")
-    if tags.get(COMPRESSION) in JPEG and ends_early(image, size):
+    if ends_early(image, size):  # else libtiff says so on the terminal
         raise PhotoError("truncated", "the TIFF ends before its pixels do")
 
 
@@ -62,9 +64,43 @@ def ends_early(image: Image.Image, size: int) -> bool:
     """Tell whether a page's strips or tiles lie behind the end of the file."""
     tags = _tags(image)
     for offsets, counts in OFFSETS_AND_COUNTS:
-        for offset, count in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False):
+        for number, (offset, count) in enumerate(zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)):
+            if tags.get(COMPRESSION, 1) == UNCOMPRESSED:  # the pixels say how many bytes are wanted, whatever the count
+                count = min(count, _strip_bytes(tags, number))
             if offset + count > size:
                 return True
+    return False
+
+
+def _strip_bytes(tags: TiffImagePlugin.ImageFileDirectory_v2, number: int) -> int:
+    """Compute the bytes of an uncompressed strip or tile."""
+    width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
+    samples = 1 if tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2 else tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    if TiffImagePlugin.TILEWIDTH in tags:
+        width, rows = tags[TiffImagePlugin.TILEWIDTH], tags[TiffImagePlugin.TILELENGTH]
+    else:
+        rows = min(tags.get(TiffImagePlugin.ROWSPERSTRIP, height), height)
+        strips = -(-height // rows)
+        rows = min(rows, height - number % strips * rows)
+    return int(-(-width * samples * int(tags.get(BITS, (1,))[0]) // 8) * rows)
+
+
+def is_cut(data: bytes) -> bool:
+    """Tell whether the first page's tags, or what they point to, lie behind the end of the file."""
+    order = "<" if data[:1] == b"I" else ">"
+    wide = data[2:4] in (b"+\0", b"\0+")
+    word = "Q" if wide else "I"
+    try:
+        offset = struct.unpack_from(order + word, data, 8 if wide else 4)[0]
+        number = struct.unpack_from(order + ("Q" if wide else "H"), data, offset)[0]
+        for entry in range(min(number, 1000)):
+            start = offset + (8 if wide else 2) + entry * (20 if wide else 12)
+            _, kind, count, value = struct.unpack_from(f"{order}HH{word}{word}", data, start)
+            length = count * VALUE_BYTES.get(kind, 0)
+            if length > (8 if wide else 4) and value + length > len(data):
+                return True
+    except struct.error:
+        return True
     return False
 
 
