@@ -1,4 +1,4 @@
-"""The boxes of ISO media files (AVIF, HEIC, video): which of them a file is, whether it is whole, and its colour codes."""
+"""The boxes of ISO media files (AVIF, HEIC, video): which of them a file is, if it is whole, and its colour codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONTAINERS = (b"iprp", b"ipco")
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
-    """Give each box's kind, and where its content starts and ends; an end past the data's means that some is missing."""
+    """Give each box's kind, and where its content starts and ends; an end past the data's: some is missing."""
     end = len(data) if end is None else end
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
@@ -29,7 +29,7 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple
 
 
 def family(data: bytes) -> str | None:
-    """Tell what a file that begins with an ftyp box is: AVIF, HEIF, `HEIF?` (of a codec not named), raw, video or JPEG 2000.
+    """Tell what a file that begins with an ftyp box is: AVIF, HEIF, or words for a raw file, a video, JPEG 2000.
 
     None if it does not begin so. Both the major and the compatible brands are looked at.
     """
@@ -39,33 +39,21 @@ def family(data: bytes) -> str | None:
     brands = [data[8:12], *(data[i : i + 4] for i in range(16, size - 3, 4))]
     if brands[0] == b"crx ":
         return "Canon CR3, a camera raw format,"
-    for wanted, name in ((AVIF_BRANDS, "AVIF"), (HEIC_BRANDS, "HEIF")):
-        if brands[0] in wanted:
-            return name
-    if brands[0] in STILL_BRANDS or set(brands) & set(STILL_BRANDS):
-        for wanted, name in ((AVIF_BRANDS, "AVIF"), (HEIC_BRANDS, "HEIF")):
-            if set(brands) & set(wanted):
+    for among in (brands[:1], brands):
+        for family_brands, name in ((AVIF_BRANDS, "AVIF"), (HEIC_BRANDS, "HEIF")):
+            if set(among) & set(family_brands):
                 return name
+    if set(brands) & set(STILL_BRANDS):
         return "AVIF" if b"av01" in data[:65536] else "HEIF"
     return "JPEG 2000" if brands[0] in (b"jp2 ", b"jpx ") else "a video"
 
 
 def is_cut(data: bytes) -> bool:
-    """Tell whether the file ends within a box, or before the pixels' box."""
-    kinds, last = set(), 0
-    for kind, _, end in boxes(data):
-        kinds.add(kind)
-        last = end
-    return (
-        last != len(data)
-        if last > len(data)
-        else not {b"meta", b"moov"} & kinds or b"mdat" not in kinds | _inside(data)
-    )
-
-
-def _inside(data: bytes) -> set[bytes]:
-    """A small picture may lie in an idat box within the meta box."""
-    return {b"mdat"} if b"idat" in data[:65536] else set()
+    """Tell whether the file ends within a box, or before the boxes of properties and pixels."""
+    found = list(boxes(data))
+    kinds, last = {kind for kind, _, _ in found}, max((end for _, _, end in found), default=0)
+    has_pixels = b"mdat" in kinds or b"idat" in data[:65536]  # a small picture may lie within the meta box
+    return last > len(data) or not has_pixels or not kinds & {b"meta", b"moov"}
 
 
 def properties(data: bytes) -> dict[bytes, list[bytes]]:
@@ -109,12 +97,16 @@ def _associated(box: bytes, item: int) -> list[int]:
 def size(data: bytes) -> tuple[int, int] | None:
     """Give width and height as the primary picture's properties say, before any turn; None if they say nothing."""
     found = properties(data).get(b"ispe")
-    return struct.unpack_from(">II", found[0], 4) if found and len(found[0]) >= 12 else None
+    if not found or len(found[0]) < 12:
+        return None
+    width, height = struct.unpack_from(">II", found[0], 4)
+    return width, height
 
 
 def colour_codes(data: bytes) -> tuple[int, int] | None:
     """Give primaries and transfer function as numbers of ITU-T H.273 (a colr box of type nclx), None without."""
     for content in properties(data).get(b"colr", []):
         if content[:4] == b"nclx" and len(content) >= 10:
-            return struct.unpack_from(">HH", content, 4)
+            primaries, transfer = struct.unpack_from(">HH", content, 4)
+            return primaries, transfer
     return None

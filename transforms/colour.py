@@ -86,7 +86,7 @@ def _bare(image: Image.Image) -> Image.Image:
 
 
 def _deep(image: Image.Image, data: bytes, profile: bytes) -> tuple[Image.Image, Channel | None, bytes] | None:
-    """Bring more than 8 bits to 8, or give None where Pillow's upper 8 do: most profiles leave the lower ones unseen."""
+    """Bring more than 8 bits to 8; None where the upper 8, which Pillow gives, will do, as with most profiles."""
     level = image.info.get("transparency")
     if image.mode.startswith("I"):
         values, white = np.asarray(image), 65535
@@ -178,13 +178,15 @@ def _is_srgb(data: bytes) -> bool:
 
 
 def _transform(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    # LittleCMS's table for L*a*b* is off by 36 levels in saturated colours.
+    exact = ImageCms.Flags.NOOPTIMIZE if image.mode == "LAB" else ImageCms.Flags.NONE
     converted = ImageCms.profileToProfile(
         image,
         profile,
         SRGB,
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         outputMode="RGB",
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION | exact,
     )
     assert converted is not None  # it is None only when asked to work in place
     return converted

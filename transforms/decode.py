@@ -1,4 +1,4 @@
-"""Bytes to a Photo: upright, sRGB, 8 bit, whatever the camera, the editor or the shop system wrote (docs/formats.md)."""
+"""Bytes to a Photo: upright, sRGB, 8 bit, whatever the camera or the shop system wrote (docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import GifImagePlugin, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from transforms import boxes, icc, jpeg, png, signature, tiff, webp
 from transforms.colour import to_srgb
@@ -149,8 +149,11 @@ def _bytes_behind(image: Image.Image) -> bytes:
 
 
 def _load(image: Image.Image, data: bytes) -> Image.Image:
+    frame = image.tile[0].extents if isinstance(image, GifImagePlugin.GifImageFile) and image.tile else None
     try:
         image.load()
+        if frame and frame != (0, 0, *image.size):
+            image = _transparent_outside(image, frame)
     except OSError as error:
         if image.format not in ("JPEG", "MPO") or "truncated" not in str(error):
             raise
@@ -162,6 +165,14 @@ def _load(image: Image.Image, data: bytes) -> Image.Image:
         image.load()
         image.info["icc_profile"] = profile
     return image
+
+
+def _transparent_outside(image: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
+    """Show nothing where a GIF's first frame does not reach, as browsers do; Pillow fills it with a colour."""
+    shown = Image.new("RGBA", image.size)
+    shown.paste(image.convert("RGBA").crop(frame), frame)
+    shown.format = image.format
+    return shown
 
 
 def _refused(name: str, data: bytes) -> PhotoError:

@@ -1,4 +1,4 @@
-"""Colour descriptions as ICC profiles: written for those that come as numbers (cICP, nclx, gAMA, cHRM, EXIF), and their tone curves."""
+"""ICC profiles: written for colours that are described by numbers (cICP, nclx, gAMA, cHRM, EXIF); their tone curves."""
 
 from __future__ import annotations
 
@@ -83,10 +83,7 @@ def _colorants(primaries: Chromaticities) -> Floats:
 @lru_cache(maxsize=16)
 def _cached(colorants: tuple[float, ...], gamma: float | None) -> bytes:
     columns = np.array(colorants).reshape(3, 3)
-    if gamma is None:
-        curve = _parametric(3, *SRGB_CURVE)
-    else:
-        curve = _parametric(0, gamma)
+    curve = _parametric(3, *SRGB_CURVE) if gamma is None else _parametric(0, gamma)
     text = b"mluc" + struct.pack(">4xII2s2sII", 1, 12, b"en", b"US", 20, 28) + "whitesweep".encode("utf-16-be")
     tags = {b"desc": text, b"cprt": text, b"wtpt": _xyz(D50)}
     tags |= {name: _xyz(columns[:, i]) for i, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}

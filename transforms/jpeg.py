@@ -29,7 +29,7 @@ CONTINUATIONS = tuple(
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Give each marker with a length, where its content starts and ends; an end past the data's means that some is missing.
+    """Give each marker with a length, where its content starts and ends; an end past the data's: some is missing.
 
     The compressed pixels between scans are passed over.
     """
@@ -102,7 +102,7 @@ def complete(data: bytes) -> bytes | None:
     for continuation in (b"", *CONTINUATIONS):
         try:
             with Image.open(io.BytesIO(data + continuation + b"\xff\xd9"), formats=("JPEG",)) as image:
-                pixels = hashlib.blake2b(np.ascontiguousarray(np.asarray(image))).digest()
+                pixels = hashlib.blake2b(np.asarray(image).data).digest()
         except (OSError, ValueError, SyntaxError):
             return None
         if pixels != (first := first or pixels):
@@ -116,7 +116,7 @@ def is_cut(data: bytes) -> bool:
 
 
 def _has_every_scan(data: bytes) -> bool:
-    """Tell whether the file ends within a scan, and its scans bring each coefficient of each component to its last bit."""
+    """Tell whether the file ends within a scan, and its scans bring every coefficient to its last bit."""
     frame: dict[int, tuple[int, int]] = {}
     bits: dict[tuple[int, int], int] = {}
     progressive, interval, size, last = False, 0, (0, 0), (0, 0, 0)

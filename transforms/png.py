@@ -42,7 +42,8 @@ def check(data: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     Raises:
         PhotoError: corrupt.
     """
-    view, bad, head, pixels = memoryview(data), [], {}, False
+    view, bad, pixels = memoryview(data), [], False
+    head: dict[bytes, bytes] = {}
     for kind, start, length in chunks(data):
         if zlib.crc32(view[start - 4 : start + length]) != int.from_bytes(
             view[start + length : start + length + 4], "big"
@@ -121,12 +122,17 @@ def read_deep(data: bytes) -> NDArray[np.uint16] | None:
         header = b"IHDR" + data[16:24] + b"\x08\x06" + data[26:29]
         as_rgba = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
         pairs = _pixels(as_rgba)
-        return pairs[..., 0::2] << 8 | pairs[..., 1::2]
-    return _pixels(data) << 8 | _pixels(data, "L")
+        return join(pairs[..., 0::2], pairs[..., 1::2])
+    return join(_pixels(data), _pixels(data, "L"))
 
 
-def _pixels(data: bytes, byte_order: str = "") -> NDArray[np.uint16]:
+def join(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Join the bytes of 16-bit samples."""
+    return np.left_shift(upper, 8, dtype=np.uint16) | lower
+
+
+def _pixels(data: bytes, byte_order: str = "") -> NDArray[np.uint8]:
     image = Image.open(io.BytesIO(data), formats=("PNG",))
     if byte_order:
         image.tile = [tile._replace(args=str(tile.args)[:-1] + byte_order) for tile in image.tile]
-    return np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
+    return np.asarray(ImageOps.exif_transpose(image))

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says: a format that is read, or the words for one that is not."""
+"""What a file is by its first bytes, whatever its name says: a format that is read, or words for one that is not."""
 
 from __future__ import annotations
 
@@ -143,7 +143,8 @@ def _stranger(data: bytes) -> PhotoError:
         return _unread("EMF")
     if data[-18:-2] == b"TRUEVISION-XFILE" or _looks_like_tga(data):
         return _unread("TGA")
-    if data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM")):
+    length = int.from_bytes(data[2:6], "little")
+    if data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8")) or (data.startswith(b"BM") and length == len(data)):
         return PhotoError("corrupt", "begins like a picture, but its header is damaged")
     return _text(data) or PhotoError("not_an_image", f"the {len(data)} bytes are no {READ_IN_WORDS}")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import struct
 import sys
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin
 
+from transforms import png
 from transforms.types import PhotoError
 
 # Pillow's own reader of uncompressed TIFFs gives garbage for planes of 16 bits, YCbCr and more; libtiff reads them all.
@@ -56,6 +58,11 @@ def choose_page(image: Image.Image, size: int) -> None:
     if set(formats) - {1}:
         kind = "floating-point" if 3 in formats else "signed"
         raise PhotoError("unsupported_format", f"a TIFF of {kind} pixels, which is not read; convert it to 8 bits")
+    extra = tags.get(TiffImagePlugin.EXTRASAMPLES, ())
+    if tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2 and len(extra) > 1 and any(extra):
+        raise PhotoError(
+            "unsupported_format", "a TIFF of planes with more than alpha, which is not read; interleave it"
+        )
     if ends_early(image, size):  # else libtiff says so on the terminal
         raise PhotoError("truncated", "the TIFF ends before its pixels do")
 
@@ -121,15 +128,16 @@ def read_deep(image: Image.Image, data: bytes) -> NDArray[np.uint16] | None:
     page, halves = image.tell(), []
     for byte_order in "NB" if sys.byteorder == "little" else "NL":
         half = Image.open(io.BytesIO(data), formats=("TIFF",))
+        assert isinstance(half, TiffImagePlugin.TiffImageFile)
         half.seek(page)
-        name, *others = half.tile[0].args
+        name, *others = cast(tuple[str, ...], half.tile[0].args)
         if not name.endswith(";16N"):
             return None
         if name.startswith("RGBa"):
             raise PhotoError("unsupported_format", "a TIFF of 16 linear bits, premultiplied, which is not read")
         half.tile = [half.tile[0]._replace(args=(name[:-1] + byte_order, *others))]
-        halves.append(np.asarray(ImageOps.exif_transpose(half)).astype(np.uint16))
-    return halves[0] << 8 | halves[1]
+        halves.append(np.asarray(ImageOps.exif_transpose(half)))
+    return png.join(*halves)
 
 
 def _tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
