@@ -117,8 +117,9 @@ def _to_eight_bits(values: NDArray[np.integer], white: int, profile: bytes) -> t
     if _is_steep(profile):
         tags = icc.tags_of(profile)
         curves = [icc.tone_curve(tags[name]) for name in CURVES[profile[16:20]] if name in tags]
-        linear = [curve(levels / white) for curve in curves if curve is not None]
-        tables = [np.rint(icc.srgb_encode(light) * 255).astype(np.uint8) for light in linear]
+        with np.errstate(all="ignore"):
+            linear = [curve(levels / white) for curve in curves if curve is not None]
+        tables = [np.rint(icc.srgb_encode(np.nan_to_num(light)) * 255).astype(np.uint8) for light in linear]
         rest = b""
         if values.shape[2] == 3:
             columns = [np.frombuffer(tags[name], ">i4", 3, 8) / 65536 for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
@@ -139,9 +140,9 @@ def _is_steep(profile: bytes) -> bool:
     if not names or b"A2B0" in tags or any(name not in tags for name in names) or profile[20:24] != b"XYZ ":
         return False
     curves = [icc.tone_curve(tags[name]) for name in names]
-    return all(curve is not None for curve in curves) and any(
-        icc.srgb_encode(curve(np.array(1 / 255))) * 255 > STEEP for curve in curves if curve is not None
-    )
+    with np.errstate(all="ignore"):
+        darkest = [icc.srgb_encode(curve(np.array(1 / 255))) * 255 for curve in curves if curve is not None]
+    return len(darkest) == len(curves) and any(level > STEEP for level in darkest)
 
 
 def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:

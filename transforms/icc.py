@@ -77,6 +77,8 @@ def _colorants(primaries: Chromaticities) -> Floats:
     columns = columns * np.linalg.solve(columns, white)
     cones = BRADFORD @ D50 / (BRADFORD @ white)
     adapted: Floats = np.linalg.inv(BRADFORD) @ np.diag(cones) @ BRADFORD @ columns
+    if not np.abs(adapted).max() < 4:  # also if it is no number
+        raise ArithmeticError("no colours that can be seen")
     return adapted
 
 

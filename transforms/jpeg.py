@@ -20,6 +20,9 @@ UNREAD_FRAMES = {
     **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical"),
     0xCB: "lossless arithmetic",
 }
+MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
+"""But for those without a length, which stand among compressed pixels."""
+
 SCAN, RESTART_INTERVAL, FRAME_END = 0xDA, 0xDD, 0xD9
 
 CONTINUATIONS = tuple(
@@ -34,23 +37,15 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     The compressed pixels between scans are passed over.
     """
     position = 2
-    while True:
-        position = data.find(b"\xff", position)
-        if position < 0 or position + 1 >= len(data):
-            return
-        marker = data[position + 1]
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:
-            position += 1 if marker == 0xFF else 2
-            continue
+    while found := MARKER.search(data, position):
+        marker, position = found[0][-1], found.end()
         if marker == FRAME_END:
-            yield marker, position + 2, position + 2
+            yield marker, position, position
             return
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        if length < 2:
-            position += 2
-            continue
-        yield marker, position + 4, position + 2 + length
-        position += 2 + length
+        length = int.from_bytes(data[position : position + 2], "big")
+        if length >= 2:
+            yield marker, position + 2, position + length
+            position += length
 
 
 def check(data: bytes) -> None:
