@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import gzip
 import io
@@ -425,6 +426,22 @@ def _() -> list[File]:
         File(data[:at] + data[at + 16 :], PICTURE, tolerance=near),
         File(bytes(ycck), PICTURE, tolerance=near),
     ]
+
+
+ARITHMETIC = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoHBwYIDAoMDAsKCwsNDhIQDQ4RDgsLEBYQERMUFRUVDA8XGBYUGBIUFRT/"
+    "yQALCAAQABABAREA/8wABgAQEAX/2gAIAQEAAD8A/wC3iG6eYfEW2ci2wdqIERQynQN6tL9YLRbzIyoClWLS7c0VZYPB10e4y4KPcI4wv3mV8t5nK7VMH1WF"
+    "QP2RxoD/2Q=="
+)
+"""jpegtran -arithmetic, of a slope with a white square."""
+
+
+@row("JPEG", "arithmetic coding")
+def _() -> list[File]:
+    slope = np.linspace(0, 255, 16)
+    expected = (slope[:, None] * 0.5 + slope[None] * 0.5).astype(np.uint8)
+    expected[4:8, 4:8] = 255
+    return [File(base64.b64decode(ARITHMETIC), expected, tolerance=12)]
 
 
 @row("JPEG", "CMYK with a profile")
