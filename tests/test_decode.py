@@ -264,6 +264,23 @@ def test_a_jpeg_cut_anywhere_is_read_if_it_lacks_its_end_marker_only(kind: str, 
             assert code_of(data[:length]) == "truncated", length
 
 
+@pytest.mark.parametrize("options", [{}, {"tile_size": 64}, {"alpha": True}])
+@pytest.mark.parametrize("open_ended", [False, True])
+def test_a_heic_cut_anywhere_is_truncated(options: dict[str, Any], open_ended: bool) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    image, buffer = draw_product(1, (150, 130)), io.BytesIO()
+    if "alpha" in options:
+        image.putalpha(image.convert("L"))
+    heif.from_pillow(image).save(buffer, tile_size=options.get("tile_size", 0))
+    data = buffer.getvalue()
+    if open_ended:  # a last box without a length ends where the file does
+        at = data.index(b"mdat") - 4
+        data = data[:at] + bytes(4) + data[at + 4 :]
+    assert decode(data).size == (150, 130)
+    for length in range(len(data) - 1, 40, -3):
+        assert code_of(data[:length]) == "truncated", length
+
+
 def test_a_progressive_jpeg_that_lacks_scans_is_truncated() -> None:
     data = encoded(draw_product(1, (64, 48)), "JPEG", progressive=True)
     scans = [i for i in range(len(data)) if data[i : i + 2] in (b"\xff\xda", b"\xff\xc4")]

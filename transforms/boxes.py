@@ -52,29 +52,61 @@ def family(data: bytes) -> str | None:
 
 
 def is_cut(data: bytes) -> bool:
-    """Tell whether the file ends within a box, or before the boxes of properties and pixels."""
+    """Tell whether the file ends within a box, before the boxes of properties and pixels, or before an item's bytes do.
+
+    libheif fills the tiles that are missing, and says nothing.
+    """
     found = list(boxes(data))
     kinds, last = {kind for kind, _, _ in found}, found[-1][2] if found else 0
     has_pixels = b"mdat" in kinds or b"idat" in data[:65536]  # a small picture may lie within the meta box
-    return last > len(data) or not has_pixels or not kinds & {b"meta", b"moov"}
+    if last > len(data) or not has_pixels or not kinds & {b"meta", b"moov"}:
+        return True
+    return any(_ends(data, start) > len(data) for kind, start, _ in _within_meta(data) if kind == b"iloc")
+
+
+def _within_meta(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    for kind, start, end in boxes(data):
+        if kind == b"meta":
+            yield from boxes(data, start + 4, min(end, len(data)))
+
+
+def _ends(data: bytes, position: int) -> int:
+    """Read an iloc box: where the last of the items' bytes in the file ends (ISO/IEC 14496-12, 8.11.3)."""
+
+    def number(width: int) -> int:
+        nonlocal position
+        position += width
+        return int.from_bytes(data[position - width : position], "big")
+
+    version, _, sizes, more = number(1), number(3), number(1), number(1)
+    last = 0
+    for _ in range(min(number(4 if version == 2 else 2), MOST_BOXES)):
+        number(4 if version == 2 else 2)
+        in_file = version == 0 or number(2) & 15 == 0
+        number(2)
+        base = number(more >> 4)
+        for _ in range(min(number(2), MOST_BOXES)):
+            number(more & 15 if version else 0)
+            offset, length = number(sizes >> 4), number(sizes & 15)
+            last = max(last, base + offset + length if in_file else 0)
+        if position > len(data):
+            break
+    return last
 
 
 def properties(data: bytes) -> dict[bytes, list[bytes]]:
     """Give the properties by kind (`ispe`, `colr`, …), those of the primary picture where it says which, first."""
     every: list[tuple[bytes, bytes]] = []
     primary, mine = None, list[int]()
-    for kind, start, end in boxes(data):
-        if kind == b"meta":
-            for inner, inner_start, inner_end in boxes(data, start + 4, min(end, len(data))):
-                if inner == b"pitm":
-                    wide = data[inner_start] > 0
-                    primary = int.from_bytes(data[inner_start + 4 : inner_start + (8 if wide else 6)], "big")
-                elif inner == b"iprp":
-                    for deep, deep_start, deep_end in boxes(data, inner_start, inner_end):
-                        if deep == b"ipco":
-                            every = [(k, data[s:e]) for k, s, e in boxes(data, deep_start, deep_end)]
-                        elif deep == b"ipma" and primary is not None:
-                            mine += _associated(data[deep_start:deep_end], primary)
+    for kind, start, end in _within_meta(data):
+        if kind == b"pitm":
+            primary = int.from_bytes(data[start + 4 : start + (8 if data[start] else 6)], "big")
+        elif kind == b"iprp":
+            for inner, inner_start, inner_end in boxes(data, start, end):
+                if inner == b"ipco":
+                    every = [(k, data[s:e]) for k, s, e in boxes(data, inner_start, inner_end)]
+                elif inner == b"ipma" and primary is not None:
+                    mine += _associated(data[inner_start:inner_end], primary)
     chosen = [every[i - 1] for i in mine if 0 < i <= len(every)]
     found: dict[bytes, list[bytes]] = {}
     for kind, content in chosen + every:

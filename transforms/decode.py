@@ -62,10 +62,6 @@ def open_photo(data: bytes, limits: Limits = Limits()) -> Image.Image:
         image = _open(name, data, limits)
     except PhotoError:
         raise
-    except UnidentifiedImageError:
-        if name in ("AVIF", "HEIF"):
-            _check_size(boxes.size(data) or (0, 0), limits)  # the decoder may have refused it for its size alone
-        raise _refused(name, data) from None
     except MemoryError as error:
         raise PhotoError("out_of_memory", "no memory to read the picture's header") from error
     except Exception as error:  # a decoder given damaged bytes may raise nearly anything
@@ -105,12 +101,17 @@ def _open(name: str, data: bytes, limits: Limits) -> Image.Image:
         jpeg.check(data)
     if name == "PNG":
         data, head = png.check(data)
-    if name == "HEIF":
-        from transforms import heif  # here, as it needs an extra
+    try:
+        if name == "HEIF":
+            from transforms import heif  # here, as it needs an extra
 
-        image = heif.open_image(data)
-    else:
-        image = Image.open(io.BytesIO(data), formats=(name,))
+            image = heif.open_image(data)
+        else:
+            image = Image.open(io.BytesIO(data), formats=(name,))
+    except UnidentifiedImageError:
+        if name in ("AVIF", "HEIF"):
+            _check_size(boxes.size(data) or (0, 0), limits)  # the decoder may have refused it for its size alone
+        raise _refused(name, data) from None
     if name == "TIFF":
         tiff.choose_page(image, len(data))
     elif name == "PNG":
