@@ -301,9 +301,19 @@ def test_a_file_cut_anywhere_is_whole_or_refused(name: str) -> None:
     assert code_of(data[: len(data) // 2]) == "truncated"
 
 
+def test_a_jpeg_without_end_is_not_completed_by_zeros_or_garbage() -> None:
+    data = encoded(draw_product(1, (64, 48)), "JPEG")
+    whole, rng = decode(data).rgb, np.random.default_rng(1)
+    assert np.array_equal(decode(data[:-2] + bytes(4000)).rgb, whole)
+    for length in range(len(data) - 3, len(data) // 2, -40):
+        assert code_of(data[:length] + bytes(4000)) == "truncated"
+        assert code_of(data[:length] + rng.integers(0, 255, 4000).astype(np.uint8).tobytes()) == "truncated"
+    assert code_of(data[:-2] + rng.integers(0, 255, 4000).astype(np.uint8).tobytes()) == "truncated"
+
+
 def bombs() -> dict[str, bytes]:
     """Make headers of more than 100 megapixels, over a few bytes of pixels."""
-    image, files = draw_product(1, (64, 64)), {}
+    image = draw_product(1, (64, 64))
     png = bytearray(encoded(image, "PNG"))
     png[16:24] = struct.pack(">II", 65535, 65535)
     png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
@@ -318,7 +328,7 @@ def bombs() -> dict[str, bytes]:
     for tag in (256, 257):
         at = tiff.index(struct.pack("<HHI", tag, 4, 1)) + 8
         tiff[at : at + 4] = struct.pack("<I", 60000)
-    files |= {"png": png, "jpeg": jpeg, "gif": gif, "bmp": bmp, "tiff": tiff}
+    files = {"png": png, "jpeg": jpeg, "gif": gif, "bmp": bmp, "tiff": tiff}
     lossless = bytearray(encoded(image, "WEBP", lossless=True))
     lossless[21:25] = struct.pack("<I", 0x0FFFFFFF)
     lossy = bytearray(encoded(image, "WEBP"))

@@ -150,21 +150,17 @@ def _bytes_behind(image: Image.Image) -> bytes:
 
 
 def _load(image: Image.Image, data: bytes) -> Image.Image:
-    frame = image.tile[0].extents if isinstance(image, GifImagePlugin.GifImageFile) and image.tile else None
-    try:
-        image.load()
-        if frame and frame != (0, 0, *image.size):
-            image = _transparent_outside(image, frame)
-    except OSError as error:
-        if image.format not in ("JPEG", "MPO") or "truncated" not in str(error):
-            raise
-        whole = jpeg.complete(data)
+    if image.format in ("JPEG", "MPO") and not data.endswith(jpeg.END) and jpeg.is_cut(data):
+        whole = jpeg.complete(data)  # libjpeg would take the zeros or the garbage at its end for pixels
         if whole is None:
-            raise
+            raise PhotoError("truncated", "the JPEG ends before its pixels do")
         profile = image.info.get("icc_profile")
         image = Image.open(io.BytesIO(whole), formats=("JPEG",))
-        image.load()
         image.info["icc_profile"] = profile
+    frame = image.tile[0].extents if isinstance(image, GifImagePlugin.GifImageFile) and image.tile else None
+    image.load()
+    if frame and frame != (0, 0, *image.size):
+        return _transparent_outside(image, frame)
     return image
 
 

@@ -23,12 +23,19 @@ UNREAD_FRAMES = {
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 """But for those without a length, which stand among compressed pixels."""
 
-SCAN, RESTART_INTERVAL, FRAME_END = 0xDA, 0xDD, 0xD9
+END = b"\xff\xd9"
+SCAN, RESTART_INTERVAL, FRAME_END = 0xDA, 0xDD, END[1]
 
 CONTINUATIONS = tuple(
     pattern * 64 for pattern in (b"\x00", b"\xff\x00", b"\xaa", b"\x55", b"\x93\x2e\x71\xc8\x4d\xb6\x1a\xe5")
 )
 """What might have followed where a file ends: if none of these changes a pixel, all pixels are there."""
+
+PADDING = 16
+"""So many zeros at the end are what a disk or an upload left there, not pixels."""
+
+LAST_BYTES = 8
+"""Without these, a file that has just all of its pixels has not."""
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -86,23 +93,35 @@ def describe_colour(image: Image.Image) -> None:
 def complete(data: bytes) -> bytes | None:
     """Give the file with the end marker that it lacks, if that is all it lacks; else None.
 
-    All of its pixels are there if what follows cannot change one of them: the file is decoded with several
-    continuations, and all must give the same pixels. Of several scans, every component's must be there to the last bit.
+    All of its pixels are there if what follows cannot change one of them. They must be there only just: behind what is
+    garbage, or what stands in for lost pixels, nothing is certain. Zeros at the end count as no bytes at all.
     """
+    bare = data.rstrip(b"\0")
+    if len(data) - len(bare) >= PADDING:
+        data = bare
     if data.endswith(b"\xff"):
         data = data[:-1]
-    if not _has_every_scan(data):
+    if not _has_all(data) or _has_all(data[:-LAST_BYTES]):
         return None
+    return data + END
+
+
+def _has_all(data: bytes) -> bool:
+    return _has_every_scan(data) and _is_settled(data)
+
+
+def _is_settled(data: bytes) -> bool:
+    """Decode a beginning of a JPEG with several continuations, and tell whether all give the same pixels."""
     first = None
     for continuation in (b"", *CONTINUATIONS):
         try:
-            with Image.open(io.BytesIO(data + continuation + b"\xff\xd9"), formats=("JPEG",)) as image:
+            with Image.open(io.BytesIO(data + continuation + END), formats=("JPEG",)) as image:
                 pixels = hashlib.blake2b(np.asarray(image).data).digest()
         except (OSError, ValueError, SyntaxError):
-            return None
+            return False
         if pixels != (first := first or pixels):
-            return None
-    return data + b"\xff\xd9"
+            return False
+    return True
 
 
 def is_cut(data: bytes) -> bool:
