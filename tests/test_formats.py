@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pictures import (
     alpha_picture,
     bmp,
+    chunk,
     deep_picture,
     encoded,
     gif,
@@ -356,6 +357,12 @@ def _() -> list[File]:
 
 refused(
     "PNG",
+    "of iOS apps (CgBI)",
+    "unsupported_format",
+    b"\x89PNG\r\n\x1a\n" + chunk(b"CgBI", bytes(4)) + png(PICTURE, 2, 8)[8:],
+)
+refused(
+    "PNG",
     "HDR (cICP with PQ or HLG), video range",
     "unsupported_format",
     *[png(PICTURE, 2, 8, (b"cICP", bytes(codes))) for codes in ((9, 16, 0, 1), (9, 18, 0, 1), (1, 13, 0, 0))],
@@ -510,6 +517,12 @@ def _() -> list[File]:
     return [File(data[:-cut], decode(data).rgb, tolerance=0) for data in kinds for cut in (1, 2)]
 
 
+def two_channels() -> bytes:
+    data = bytearray(jpeg())
+    data[data.index(b"\xff\xc0") + 9] = 2
+    return bytes(data)
+
+
 def as_frame(kind: int, bits: int = 8) -> bytes:
     data = bytearray(jpeg())
     at = data.index(b"\xff\xc0")
@@ -519,12 +532,13 @@ def as_frame(kind: int, bits: int = 8) -> bytes:
 
 refused(
     "JPEG",
-    "12 bits, lossless, hierarchical",
+    "12 bits, lossless, hierarchical, two channels",
     "unsupported_format",
     as_frame(0xC1, 12),
     as_frame(0xC3),
     as_frame(0xC5),
     as_frame(0xCB),
+    two_channels(),
 )
 refused("JPEG", "ends early", "truncated", jpeg()[:-30], jpeg(progressive=True)[:-40], jpeg()[:100])
 
@@ -583,6 +597,11 @@ def _() -> list[File]:
         rgb[8:32, 10:50] = COLOURS[INDICES]
         files.append(File(data, rgb, alpha))
     return files
+
+
+refused(
+    "BMP", "JPEG or PNG inside", "unsupported_format", bmp(jpeg(), 24, compression=4), bmp(jpeg(), 24, compression=5)
+)
 
 
 @row("BMP", "1, 4, 8, 16, 24 and 32 bits, bit masks, top-down, OS/2")

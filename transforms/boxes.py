@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 AVIF_BRANDS = (b"avif", b"avis")
@@ -15,7 +16,7 @@ MOST_BOXES = 10_000
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
     """Give each box's kind, and where its content starts and ends; an end past the data's: some is missing."""
-    end = len(data) if end is None else end
+    end = len(data) if end is None else min(end, len(data))
     for _ in range(MOST_BOXES):
         if start + 8 > end:
             return
@@ -67,7 +68,7 @@ def is_cut(data: bytes) -> bool:
 def _within_meta(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     for kind, start, end in boxes(data):
         if kind == b"meta":
-            yield from boxes(data, start + 4, min(end, len(data)))
+            yield from boxes(data, start + 4, end)
 
 
 def _ends(data: bytes, position: int) -> int:
@@ -138,10 +139,11 @@ def size(data: bytes) -> tuple[int, int] | None:
     return width, height
 
 
-def colour_codes(data: bytes) -> tuple[int, int] | None:
-    """Give primaries and transfer function as numbers of ITU-T H.273 (a colr box of type nclx), None without."""
-    for content in properties(data).get(b"colr", []):
-        if content[:4] == b"nclx" and len(content) >= 10:
-            primaries, transfer = struct.unpack_from(">HH", content, 4)
-            return primaries, transfer
-    return None
+def colour_codes(data: bytes) -> tuple[int, int]:
+    """Give primaries and transfer function as numbers of ITU-T H.273 (a colr box of type nclx), without one sRGB's."""
+    with suppress(IndexError, struct.error):  # a decoder that does not mind damaged boxes has read the picture
+        for content in properties(data).get(b"colr", []):
+            if content[:4] == b"nclx" and len(content) >= 10:
+                primaries, transfer = struct.unpack_from(">HH", content, 4)
+                return primaries, transfer
+    return 1, 13

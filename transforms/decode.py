@@ -119,7 +119,7 @@ def _open(name: str, data: bytes, limits: Limits) -> Image.Image:
     elif name == "JPEG":
         jpeg.describe_colour(image)
     elif name in ("AVIF", "HEIF") and not image.info.get("icc_profile"):
-        image.info["icc_profile"] = icc.from_codes(*boxes.colour_codes(data) or (1, 13))
+        image.info["icc_profile"] = icc.from_codes(*boxes.colour_codes(data))
     return image
 
 
@@ -194,7 +194,8 @@ def _broken(error: Exception, name: str, data: bytes) -> PhotoError:
     if not early and data and name in ENDS_EARLY:
         with suppress(Exception):
             early = ENDS_EARLY[name](data)
-    return PhotoError("truncated" if early else "corrupt", f"cannot be decoded: {reason}")
+    code = "truncated" if early else "unsupported_format" if "unsupported" in reason.lower() else "corrupt"
+    return PhotoError(code, f"cannot be decoded: {reason}")
 
 
 def _turn_upright(image: Image.Image) -> None:

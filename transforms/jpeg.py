@@ -63,8 +63,10 @@ def check(data: bytes) -> None:
     """
     for marker, start, end in segments(data):
         if marker in FRAMES:
-            if end <= len(data) and data[start] != 8:
+            if start < end <= len(data) and data[start] != 8:
                 kind = f"a {data[start]}-bit JPEG"
+            elif end <= len(data) and end > start + 5 and data[start + 5] not in (1, 3, 4):
+                kind = f"a JPEG of {data[start + 5]} channels"
             elif marker in UNREAD_FRAMES:
                 kind = f"a JPEG of a {UNREAD_FRAMES[marker]} kind"
             else:
@@ -79,7 +81,7 @@ def describe_colour(image: Image.Image) -> None:
 
     Cameras that are set to Adobe RGB embed no profile, but say so in EXIF (DCF 2.0: interoperability index R03).
     """
-    late = sorted(getattr(image, "icclist", ()))
+    late = sorted(part for part in getattr(image, "icclist", ()) if len(part) > 14)
     if late and late[0][13] == len(late):
         image.info["icc_profile"] = b"".join(part[14:] for part in late)
     if not image.info.get("icc_profile") and b"R03" in image.info.get("exif", b""):

@@ -42,6 +42,8 @@ def check(data: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     Raises:
         PhotoError: corrupt.
     """
+    if data[12:16] == b"CgBI":
+        raise PhotoError("unsupported_format", "a PNG of iOS apps (CgBI), which is none to others; export it as PNG")
     view, bad, pixels = memoryview(data), [], False
     head: dict[bytes, bytes] = {}
     for kind, start, length in chunks(data):
