@@ -368,6 +368,19 @@ def test_heic_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyP
     assert "pip install" in caught.value.message
 
 
+def test_heic_and_avif_are_known_by_any_of_their_brands() -> None:
+    heif = pytest.importorskip("pillow_heif")
+    image, buffer = draw_product(1, (64, 64)), io.BytesIO()
+    heif.from_pillow(image).save(buffer)
+    heic, avif = buffer.getvalue(), encoded(image, "AVIF")
+    for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"miaf"):
+        assert decode(heic[:8] + brand + heic[12:]).format == "heic"
+    for brand in (b"avif", b"mif1", b"msf1", b"miaf"):
+        assert decode(avif[:8] + brand + avif[12:]).format == "avif"
+    for brand in (b"mp42", b"qt  ", b"3gp5", b"isom", b"crx "):
+        assert code_of(b"\0\0\0\x14ftyp" + brand + bytes(60)) == "unsupported_format"
+
+
 def test_heic_gives_the_same_pixels_in_any_thread() -> None:
     heif = pytest.importorskip("pillow_heif")
     image, buffer = draw_product(3, (700, 500)), io.BytesIO()

@@ -604,6 +604,24 @@ refused(
 )
 
 
+@row("BMP", "run lengths (RLE4, RLE8)")
+def _() -> list[File]:
+    files = []
+    for bits, how in ((8, 1), (4, 2)):
+        palette = b"".join(bytes((*colour[::-1], 0)) for colour in COLOURS) + bytes(4 * ((1 << bits) - 4))
+        rows = b""
+        for line in INDICES[::-1]:
+            pixels = line.tolist()
+            starts = [x for x in range(pictures.WIDTH) if not x or pixels[x] != pixels[x - 1]]
+            for start, end in zip(starts, [*starts[1:], pictures.WIDTH], strict=True):
+                rows += bytes((end - start, pixels[start] * (17 if bits == 4 else 1)))
+            rows += b"\0\0"
+        data = bytearray(bmp(palette + rows + b"\0\1", bits, compression=how))
+        data[10:14] = struct.pack("<I", 54 + len(palette))
+        files.append(File(bytes(data), COLOURS[INDICES]))
+    return files
+
+
 @row("BMP", "1, 4, 8, 16, 24 and 32 bits, bit masks, top-down, OS/2")
 def _() -> list[File]:
     bgr = PICTURE[..., ::-1]
@@ -914,6 +932,14 @@ def _() -> list[File]:
         File(with_codes(data, 9, 1), by_formula(plain, None, "bt2020", 255)),
         File(with_codes(data, 1, 8), by_formula(plain, 1.0, white=255)),
         File(with_codes(data, 2, 2), plain, tolerance=0),
+    ]
+
+
+@row("AVIF", "10 and 12 bits")
+def _() -> list[File]:
+    deep = pyvips.Image.new_from_array(DEEP).copy(interpretation="rgb16")
+    return [
+        File(bytes(deep.heifsave_buffer(compression="av1", bitdepth=bits, lossless=True)), PICTURE) for bits in (10, 12)
     ]
 
 

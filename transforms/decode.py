@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from PIL import GifImagePlugin, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import AvifImagePlugin, GifImagePlugin, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from transforms import boxes, icc, jpeg, png, signature, tiff, webp
 from transforms.colour import to_srgb
@@ -106,9 +106,11 @@ def _open(name: str, data: bytes, limits: Limits) -> Image.Image:
             from transforms import heif  # here, as it needs an extra
 
             image = heif.open_image(data)
+        elif name == "AVIF":  # Pillow would look at the major brand only
+            image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
         else:
             image = Image.open(io.BytesIO(data), formats=(name,))
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, SyntaxError):
         if name in ("AVIF", "HEIF"):
             _check_size(boxes.size(data) or (0, 0), limits)  # the decoder may have refused it for its size alone
         raise _refused(name, data) from None

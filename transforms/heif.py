@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pillow_heif
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 # Depth maps, thumbnails and other pictures beside the photo are not looked at; the worker threads are the parallelism.
 pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
@@ -16,10 +16,7 @@ def open_image(data: bytes) -> Image.Image:
     """Open the primary picture. It is decoded upright: the container's turns are applied, and EXIF's is taken out.
 
     Raises:
-        UnidentifiedImageError: with the decoder's reason.
+        SyntaxError: with the decoder's reason.
     """
-    try:
-        image: Image.Image = pillow_heif.HeifImageFile(io.BytesIO(data))
-    except SyntaxError as error:
-        raise UnidentifiedImageError(str(error)) from error
+    image: Image.Image = pillow_heif.HeifImageFile(io.BytesIO(data))
     return image
