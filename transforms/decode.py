@@ -1,35 +1,18 @@
-"""Bytes to a Photo: upright, sRGB, 8 bit, whatever the camera, the editor or the shop system wrote."""
+"""Bytes to a Photo: upright, sRGB, 8 bit, whatever the camera or the shop system wrote (docs/formats.md)."""
 
 from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import AvifImagePlugin, GifImagePlugin, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from transforms import boxes, icc, jpeg, png, signature, tiff, webp
+from transforms.colour import to_srgb
 from transforms.types import Photo, PhotoError
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""Pillow's names of the formats that are read; of a file with several pictures the first is taken."""
-
-READ_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
-
-UNREAD_FORMATS = {
-    "SVG": (b"<svg", b"<?xml"),
-    "PDF": (b"%PDF",),
-    "PostScript": (b"%!PS",),
-    "PSD": (b"8BPS",),
-    "JPEG XL": (b"\xff\x0a", b"\x00\x00\x00\x0cJXL "),
-    "JPEG 2000": (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"),
-    "HEIC": (b"\x00\x00\x00\x18ftyphei", b"\x00\x00\x00\x1cftyphei", b"\x00\x00\x00\x18ftypmif1"),
-    "icon": (b"\x00\x00\x01\x00",),
-    "video": (b"\x1a\x45\xdf\xa3", b"\x00\x00\x00\x18ftypmp4", b"\x00\x00\x00\x20ftypiso"),
-}
-"""How formats begin that catalogs hold and that are not read, for a better message than `not an image`."""
 
 # Register every format now: Pillow does so lazily, and not for two threads at once.
 Image.init()
@@ -43,11 +26,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 # Limits are ours (Limits.max_pixels, checked on the header), so that one flag decides and nothing is merely warned of.
 Image.MAX_IMAGE_PIXELS = None
 
-PHOTOMETRIC = 262  # TIFF tag
-
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -60,8 +38,9 @@ class Limits:
 def decode(data: bytes, limits: Limits = Limits()) -> Photo:
     """Decode a picture to upright 8-bit sRGB, its transparency kept apart.
 
-    EXIF orientation is applied; an embedded colour profile is converted to sRGB (relative colorimetric, black point
-    compensation), CMYK without one by Pillow's formula; 16 bits are scaled to 8.
+    The orientation is applied (EXIF, of HEIC and AVIF the container's); a colour description is converted to sRGB
+    (colour.to_srgb); 16 bits are scaled to 8. Of several pictures the first is taken that is no thumbnail, of HEIC and
+    AVIF the primary one.
 
     Raises:
         PhotoError: not_an_image, unsupported_format, too_many_pixels, corrupt, truncated or out_of_memory.
@@ -70,18 +49,24 @@ def decode(data: bytes, limits: Limits = Limits()) -> Photo:
 
 
 def open_photo(data: bytes, limits: Limits = Limits()) -> Image.Image:
-    """Read a picture's header: what it is, and its size. No pixel is decoded.
+    """Read a picture's header: what it is, its size, and its colour description. No pixel is decoded.
 
     Raises:
         PhotoError: not_an_image, unsupported_format, too_many_pixels, corrupt or truncated.
     """
     if not data:
         raise PhotoError("not_an_image", "the file is empty (0 bytes)")
-    image = _open(data)
-    width, height = image.size
-    if width * height > limits.max_pixels:
-        message = f"{width}x{height} pixels, the limit is {limits.max_pixels} (--max_pixels)"
-        raise PhotoError("too_many_pixels", message)
+    name = ""
+    try:
+        name = signature.identify(data)
+        image = _open(name, data, limits)
+    except PhotoError:
+        raise
+    except MemoryError as error:
+        raise PhotoError("out_of_memory", "no memory to read the picture's header") from error
+    except Exception as error:  # a decoder given damaged bytes may raise nearly anything
+        raise _broken(error, name, data) from error
+    _check_size(image.size, limits)
     return image
 
 
@@ -92,49 +77,127 @@ def decode_opened(image: Image.Image) -> Photo:
         PhotoError: corrupt, truncated, unsupported_format or out_of_memory.
     """
     width, height = image.size
+    name, data = image.format or "", _bytes_behind(image)
     try:
-        image.load()
-        source_format = (image.format or "").lower()
+        image = _load(image, data)
         _turn_upright(image)
-        rgb, alpha = _to_srgb(image)
+        rgb, alpha = to_srgb(image, data)
     except PhotoError:
         raise
     except MemoryError as error:
         raise PhotoError("out_of_memory", f"no memory to decode {width}x{height} pixels") from error
     except Exception as error:  # a decoder given damaged bytes may raise nearly anything
-        raise _broken(error) from error
-    return Photo(rgb, alpha, "jpeg" if source_format == "mpo" else source_format)
+        raise _broken(error, name, data) from error
+    return Photo(rgb, alpha, {"MPO": "jpeg", "HEIF": "heic"}.get(name, name.lower()))
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(name: str, data: bytes, limits: Limits) -> Image.Image:
+    """Open a file of a known format, and give the image its colour description as `icc_profile`."""
+    if name in ("AVIF", "HEIF") and boxes.is_cut(data):  # their decoders might conceal it
+        raise PhotoError("truncated", f"the {_in_words(name)} file ends before its pixels do")
+    if name == "WEBP":  # its decoder makes room at once
+        _check_size(webp.size(data) or (0, 0), limits)
+    if name == "JPEG":
+        jpeg.check(data)
+    if name == "PNG":
+        data, head = png.check(data)
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError:
-        raise _unidentified(data) from None
-    except Exception as error:
-        raise _broken(error) from error
+        if name == "HEIF":
+            from transforms import heif  # here, as it needs an extra
+
+            image = heif.open_image(data)
+        elif name == "AVIF":  # Pillow would look at the major brand only
+            image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
+        else:
+            image = Image.open(io.BytesIO(data), formats=(name,))
+    except (UnidentifiedImageError, SyntaxError):
+        if name in ("AVIF", "HEIF"):
+            _check_size(boxes.size(data) or (0, 0), limits)  # the decoder may have refused it for its size alone
+        raise _refused(name, data) from None
+    if name == "TIFF":
+        tiff.choose_page(image, len(data))
+    elif name == "PNG":
+        png.describe_colour(image, head)
+    elif name == "JPEG":
+        jpeg.describe_colour(image)
+    elif name in ("AVIF", "HEIF") and not image.info.get("icc_profile"):
+        image.info["icc_profile"] = icc.from_codes(*boxes.colour_codes(data))
+    return image
 
 
-def _unidentified(data: bytes) -> PhotoError:
-    start = data[:512].lstrip()
-    for name, beginnings in UNREAD_FORMATS.items():
-        if data.startswith(beginnings) or start.startswith(beginnings):
-            return PhotoError("unsupported_format", f"{name} is not read; convert it to {READ_IN_WORDS}")
-    if data.startswith((b"II*\0", b"MM\0*")):
-        return PhotoError(
-            "unsupported_format", f"a TIFF of a kind that is not read; convert it to 8-bit {READ_IN_WORDS}"
-        )
-    if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF")):
-        return PhotoError("corrupt", "begins like a picture, but its header is damaged")
-    return PhotoError("not_an_image", f"the {len(data)} bytes are no {READ_IN_WORDS}")
+ENDS_EARLY: dict[str, Callable[[bytes], bool]] = {
+    "JPEG": jpeg.is_cut,
+    "MPO": jpeg.is_cut,
+    "PNG": png.is_cut,
+    "WEBP": webp.is_cut,
+    "GIF": lambda data: not data.rstrip(b"\0").endswith(b";"),
+    "BMP": lambda data: len(data) < int.from_bytes(data[2:6], "little"),
+    "TIFF": tiff.is_cut,
+    "AVIF": boxes.is_cut,
+    "HEIF": boxes.is_cut,
+}
+"""Whether a file that cannot be read ends too early, by its own format's rules."""
 
 
-def _broken(error: Exception) -> PhotoError:
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        message = f"{width}x{height} pixels, the limit is {limits.max_pixels} (--max_pixels)"
+        raise PhotoError("too_many_pixels", message)
+
+
+def _bytes_behind(image: Image.Image) -> bytes:
+    file = getattr(image, "fp", None)
+    return file.getvalue() if isinstance(file, io.BytesIO) else b""
+
+
+def _load(image: Image.Image, data: bytes) -> Image.Image:
+    if image.format in ("JPEG", "MPO") and not data.endswith(jpeg.END) and jpeg.is_cut(data):
+        whole = jpeg.complete(data)  # libjpeg would take the zeros or the garbage at its end for pixels
+        if whole is None:
+            raise PhotoError("truncated", "the JPEG ends before its pixels do")
+        profile = image.info.get("icc_profile")
+        image = Image.open(io.BytesIO(whole), formats=("JPEG",))
+        image.info["icc_profile"] = profile
+    frame = image.tile[0].extents if isinstance(image, GifImagePlugin.GifImageFile) and image.tile else None
+    image.load()
+    if frame and frame != (0, 0, *image.size):
+        return _transparent_outside(image, frame)
+    return image
+
+
+def _transparent_outside(image: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
+    """Show nothing where a GIF's first frame does not reach, as browsers do; Pillow fills it with a colour."""
+    shown = Image.new("RGBA", image.size)
+    shown.paste(image.convert("RGBA").crop(frame), frame)
+    shown.format = image.format
+    return shown
+
+
+def _refused(name: str, data: bytes) -> PhotoError:
+    """Say why a file was not opened that begins like one of this format."""
+    if ENDS_EARLY[name](data) or len(data) < 64:
+        return PhotoError("truncated", f"the {_in_words(name)} file ends within its header")
+    if name == "TIFF":
+        message = f"a TIFF of a kind that is not read; convert it to 8-bit {signature.READ_IN_WORDS}"
+        return PhotoError("unsupported_format", message)
+    return PhotoError("corrupt", f"begins like {_in_words(name)}, but its header is damaged")
+
+
+def _in_words(name: str) -> str:
+    return {"HEIF": "HEIC", "WEBP": "WebP"}.get(name, name)
+
+
+def _broken(error: Exception, name: str, data: bytes) -> PhotoError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     early = isinstance(error, EOFError) or any(
         word in reason.lower() for word in ("truncat", "end of file", "not enough")
     )
-    return PhotoError("truncated" if early else "corrupt", f"cannot be decoded: {reason}")
+    if not early and data and name in ENDS_EARLY:
+        with suppress(Exception):
+            early = ENDS_EARLY[name](data)
+    code = "truncated" if early else "unsupported_format" if "unsupported" in reason.lower() else "corrupt"
+    return PhotoError(code, f"cannot be decoded: {reason}")
 
 
 def _turn_upright(image: Image.Image) -> None:
@@ -144,76 +207,3 @@ def _turn_upright(image: Image.Image) -> None:
         raise
     except Exception:  # damaged EXIF is no reason to lose the photo: it stays as it is stored
         return
-
-
-def _to_srgb(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    image = _eight_bit(image)
-    alpha = None
-    if image.has_transparency_data:
-        # With a palette or a transparent colour the profile is applied after this; RGB values do not change here.
-        rgba = image.convert("RGBA")
-        alpha = np.asarray(rgba.getchannel("A"))
-        image = _carry_profile(image, rgba.convert("RGB"))
-        if alpha.min() == 255:
-            alpha = None
-    elif image.mode in ("P", "1", "HSV", "YCbCr"):
-        image = _carry_profile(image, image.convert("RGB"))
-    return np.asarray(_apply_profile(image)), alpha
-
-
-def _carry_profile(old: Image.Image, new: Image.Image) -> Image.Image:
-    profile = old.info.get("icc_profile")
-    new.info = {"icc_profile": profile} if profile and old.mode not in ("L", "LA", "CMYK") else {}
-    return new
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale the integer modes of more than 8 bits to `L`; Pillow's own conversion would clip them to white."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        full = 255 if values.max(initial=0) <= 255 and image.mode == "I" else 65535
-        scaled = np.clip((values * 255 + full // 2) // full, 0, 255).astype(np.uint8)
-        if (
-            getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
-        ):  # TIFF's WhiteIsZero, which Pillow inverts only at 8 bits
-            scaled = 255 - scaled
-        grey = Image.fromarray(scaled)
-        if isinstance(image.info.get("transparency"), int):
-            seen = np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)
-            return Image.merge("LA", (grey, Image.fromarray(seen)))
-        return grey
-    if image.mode == "F":
-        raise PhotoError(
-            "unsupported_format", f"floating-point pixels are not read; convert it to 8-bit {READ_IN_WORDS}"
-        )
-    return image
-
-
-def _apply_profile(image: Image.Image) -> Image.Image:
-    if image.mode == "LAB":
-        return _transform(image, LAB)
-    data = image.info.get("icc_profile")
-    if data:
-        with suppress(ImageCms.PyCMSError, OSError, TypeError, ValueError):  # an unusable profile counts as none
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
-            if not _is_srgb(profile):
-                return _transform(image, profile)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    """Tell whether a profile is sRGB by name, so that the pixels of ordinary photos stay what they were."""
-    return "srgb" in ImageCms.getProfileDescription(profile).lower()
-
-
-def _transform(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    converted = ImageCms.profileToProfile(
-        image,
-        profile,
-        SRGB,
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        outputMode="RGB",
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
-    assert converted is not None  # it is None only when asked to work in place
-    return converted
