@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from transforms.patience import PatientFile, by_small_blocks, pixels_to_decode
 from transforms.types import Photo, PhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -64,7 +65,8 @@ def decode(data: bytes, limits: Limits = Limits()) -> Photo:
     compensation), CMYK without one by Pillow's formula; 16 bits are scaled to 8.
 
     Raises:
-        PhotoError: not_an_image, unsupported_format, too_many_pixels, corrupt, truncated or out_of_memory.
+        PhotoError: not_an_image, unsupported_format, too_many_pixels, corrupt, truncated, out_of_memory, or timeout
+            (patience.SECONDS of processor time).
     """
     return decode_opened(open_photo(data, limits))
 
@@ -79,8 +81,9 @@ def open_photo(data: bytes, limits: Limits = Limits()) -> Image.Image:
         raise PhotoError("not_an_image", "the file is empty (0 bytes)")
     image = _open(data)
     width, height = image.size
-    if width * height > limits.max_pixels:
-        message = f"{width}x{height} pixels, the limit is {limits.max_pixels} (--max_pixels)"
+    if (pixels := pixels_to_decode(image)) > limits.max_pixels:
+        what = f"{width}x{height}" if pixels == width * height else f"a tile of {pixels}"
+        message = f"{what} pixels, the limit is {limits.max_pixels} (--max_pixels)"
         raise PhotoError("too_many_pixels", message)
     return image
 
@@ -108,11 +111,15 @@ def decode_opened(image: Image.Image) -> Photo:
 
 def _open(data: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(PatientFile(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise _unidentified(data) from None
+    except PhotoError:
+        raise
     except Exception as error:
         raise _broken(error) from error
+    by_small_blocks(image, data)
+    return image
 
 
 def _unidentified(data: bytes) -> PhotoError:
