@@ -72,7 +72,7 @@ def by_small_blocks(image: Image.Image, data: bytes) -> None:
 
 
 def _is_one_scan(image: Image.Image, data: bytes) -> bool:
-    """Tell whether all of an open JPEG is in one scan, as mostly: the header just read is of a scan of every component."""
+    """Tell whether an open JPEG is one scan, as most are: the header that was read last has all components."""
     file, components = getattr(image, "fp", None), len(image.getbands())
     if file is None or "progressive" in image.info:
         return False
