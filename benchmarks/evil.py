@@ -258,9 +258,8 @@ def main() -> None:
         print(f"| {name} | {after.get(f'evil-{name}', ('no row', ''))[0]} | {', '.join(row.codes)} |")
     slow = [name for name, row in evil.items() if after.get(f"evil-{name}", ("", ""))[0] == "timeout"]
     allowed = 1.1 * alone + SECONDS * len(slow) + HOSTS_S * any("host" in name for name in evil)
-    print(
-        f"\n{len(good)} good rows alone {alone:.0f} s; with {len(evil)} evil ones {seconds:.0f} s ({allowed:.0f} allowed)"
-    )
+    print(f"\n{len(good)} good rows alone: {alone:.0f} s")
+    print(f"with {len(evil)} evil ones: {seconds:.0f} s, {allowed:.0f} allowed")
     print(f"{len(rows)} rows, {len(after)} in the report; exit code {exit_code}, right is {right_exit}")
     print(f"good ones lost or different: {len(lost)} {lost[:5]}; wrong codes: {wrong}")
     right = not lost and not wrong and exit_code == right_exit and len(after) == len(rows) and seconds <= allowed
