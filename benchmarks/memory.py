@@ -1,6 +1,7 @@
 """Peak memory of a local run: by the number of photos, and with photos of fifty megapixels among them.
 
     python -m benchmarks.memory --photos FOLDER [--model u2netp] [--counts 1000 10000]
+    python -m benchmarks.memory --modes          bytes a pixel, by format and mode: what pixel_budget.py reserves
 
 The photos are the given ones, each made another file by a few bytes behind its end; all but twenty have a map already
 (any map: it costs the same memory), so that ten thousand take minutes. Beside the peaks stands what is left of them
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
+import subprocess
 import sys
 import tempfile
 from itertools import cycle, islice
@@ -21,8 +24,13 @@ from PIL import Image
 
 from benchmarks.process import measured
 from model.engine import choose_precision, engine_of
+from model.memory import keep_buffers
+from transforms.decode import decode
+from transforms.effort import Effort
 from transforms.maps import MapSettings, map_key, store_map
-from transforms.sharpen import SIDE, Sharpening
+from transforms.pixel_budget import bytes_to_render
+from transforms.render import OutputSettings, render
+from transforms.sharpen import SIDE, Sharpening, network_input
 from transforms.types import MapOrigin, SaliencyMap
 from weights.files import locate
 
@@ -67,8 +75,60 @@ def make_large(photos: list[Path], folder: Path) -> None:
             image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=92)
 
 
+def peak_bytes() -> float:
+    """Give this process's own peak."""
+    with open("/proc/self/status") as status:
+        return 1024.0 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+
+def take_one(data: bytes, output: str = "same") -> float:
+    """Take a photo its whole way but for the network; give the bytes by which this process grew."""
+
+    def take(data: bytes) -> None:
+        photo = decode(data)
+        network_input(photo)
+        y, x = np.mgrid[:SIDE, :SIDE]
+        round_thing = np.clip(400 - 2 * np.hypot(y - SIDE / 2, x - SIDE / 2), 0, 255).astype(np.uint8)
+        settings = OutputSettings(format=output)
+        render(data, photo, SaliencyMap(round_thing, ""), settings.policy.default, settings, Effort())
+
+    keep_buffers()
+    small = io.BytesIO()
+    Image.new("RGBA", (64, 64)).save(small, "webp")
+    take(small.getvalue())  # whatever is loaded at first use
+    before = peak_bytes()
+    take(data)
+    return peak_bytes() - before
+
+
+def measure_modes() -> None:
+    """Print a row for each format and mode that can be written."""
+    rng = np.random.default_rng(0)
+    rgb = Image.fromarray(rng.integers(0, 256, (500, 750, 3), np.uint8)).resize((6000, 4000))
+    deep = Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 257)
+    print("| format | mode | taken, bytes a pixel | reserved |\n|---|---|---|---|")
+    for name in ("jpeg", "png", "webp", "avif", "tiff", "gif", "bmp"):
+        for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "I;16", "CMYK"):
+            file = io.BytesIO()
+            try:
+                (deep if mode == "I;16" else rgb.convert(mode)).save(file, name)
+            except (OSError, ValueError):
+                continue
+            command = [sys.executable, "-m", "benchmarks.memory", "--one"]
+            done = subprocess.run(command, input=file.getvalue(), capture_output=True, check=True)
+            with Image.open(file) as image:
+                reserved = bytes_to_render(image, len(file.getvalue()), "same") / (image.width * image.height)
+            print(f"| {name} | {mode} | {float(done.stdout) / 24e6:.1f} | {reserved:.1f} |", flush=True)
+
+
 def main() -> None:
     """Measure, and print Markdown."""
+    if sys.argv[1:] == ["--one"]:
+        print(take_one(sys.stdin.buffer.read()))
+        return
+    if sys.argv[1:] == ["--modes"]:
+        measure_modes()
+        return
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--model", default="u2netp", choices=["u2net", "u2netp"])

@@ -96,6 +96,11 @@ def add_rendering(parser: argparse.ArgumentParser, policy: str | None) -> None:
         help="`same` keeps JPEG, PNG and WebP and makes PNG of others; JPEG is written at quality 95 4:4:4, PNG and "
         "WebP lossless (default: %(default)s)",
     )
+    pictures.add_argument(
+        "--keep_metadata",
+        action="store_true",
+        help="write a photo that the policy keeps as the file that it was, with camera, place and colour profile",
+    )
 
 
 def add_runner(parser: argparse.ArgumentParser) -> None:

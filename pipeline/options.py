@@ -132,7 +132,7 @@ def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[st
         raise RequestError(str(error)) from error
     if flags.format == "jpeg" and background is None:
         raise RequestError("--background transparent: JPEG cannot be transparent; use --format png or webp")
-    return output, beam_arguments, OutputSettings(policy, background, flags.format)
+    return output, beam_arguments, OutputSettings(policy, background, flags.format, flags.keep_metadata)
 
 
 def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,16 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import draw_product
+from PIL import Image
 
 from transforms import process
 from transforms.deliver import ProcessConfig
 from transforms.effort import Effort
 from transforms.opencv import cv2, is_out_of_memory
-from transforms.pixel_budget import LARGE, PEAK_BYTES_A_PIXEL, PixelBudget, Reservation
+from transforms.pixel_budget import LARGE, PLAIN, PixelBudget, Reservation, bytes_to_render
 from transforms.render import StepError, step
 from transforms.types import ManifestRow
 
-ONE = LARGE * PEAK_BYTES_A_PIXEL
+ONE = LARGE
 
 
 def in_thread(do: Callable[[], object]) -> threading.Thread:
@@ -81,13 +85,13 @@ def test_room_is_reserved_before_a_photo_is_decoded_and_given_back_when_its_row_
 ) -> None:
     budget = PixelBudget(limit=ONE)
     monkeypatch.setattr(process, "PIXELS", budget)
-    monkeypatch.setattr("transforms.pixel_budget.LARGE", 100)
+    monkeypatch.setattr("transforms.pixel_budget.LARGE", 1000)
     draw_product(1, (40, 30)).save(tmp_path / "a.png")
     config = ProcessConfig(str(tmp_path / "out"), None, None)
     work = process.prepare([ManifestRow("a", "a.png", str(tmp_path / "a.png"))], config)
     assert work.failure is not None
     assert work.failure.code == "no_map"
-    assert budget._used == 40 * 30 * PEAK_BYTES_A_PIXEL
+    assert budget._used == 40 * 30 * PLAIN + len(work.data)
     finish = process._Finish(config)
     finish.setup()
     list(finish.process(work))
@@ -102,3 +106,26 @@ def test_opencv_without_memory_fails_the_photo_alone() -> None:
         step(Effort(), "upsample", starve)
     assert failed.value.failure.code == "out_of_memory"
     assert not is_out_of_memory(ValueError())
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("jpeg", "RGB"), ("png", "I;16"), ("png", "LA"), ("tiff", "CMYK"), ("webp", "RGBA"), ("avif", "RGBA")],
+)
+def test_no_more_is_taken_than_reserved(name: str, mode: str) -> None:
+    """Take a photo of 9 megapixels its whole way in a process of its own, whose peak stays below what is reserved."""
+    colour = draw_product(1, (3000, 3000))
+    image = Image.fromarray(np.asarray(colour.convert("L")).astype(np.uint16) * 257) if mode == "I;16" else colour
+    file = io.BytesIO()
+    (image if mode == "I;16" else colour.convert(mode)).save(file, name)
+    with Image.open(file) as opened:
+        reserved = bytes_to_render(opened, len(file.getvalue()), "same")
+    assert taken(file.getvalue()) <= 1.1 * reserved + 8e6
+
+
+def taken(data: bytes) -> float:
+    """Give the bytes by which a process grows that decodes, renders and encodes a photo."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memory", "--one"], input=data, capture_output=True, check=True
+    )
+    return float(done.stdout)

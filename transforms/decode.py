@@ -12,6 +12,7 @@ from PIL import AvifImagePlugin, GifImagePlugin, Image, ImageOps, PngImagePlugin
 
 from transforms import boxes, icc, jpeg, png, signature, tiff, webp
 from transforms.colour import to_srgb
+from transforms.patience import PatientFile, by_small_blocks, pixels_to_decode
 from transforms.types import Photo, PhotoError
 
 # Register every format now: Pillow does so lazily, and not for two threads at once.
@@ -43,7 +44,8 @@ def decode(data: bytes, limits: Limits = Limits()) -> Photo:
     AVIF the primary one.
 
     Raises:
-        PhotoError: not_an_image, unsupported_format, too_many_pixels, corrupt, truncated or out_of_memory.
+        PhotoError: not_an_image, unsupported_format, too_many_pixels, corrupt, truncated, out_of_memory, or timeout
+            (patience.SECONDS of processor time).
     """
     return decode_opened(open_photo(data, limits))
 
@@ -67,6 +69,10 @@ def open_photo(data: bytes, limits: Limits = Limits()) -> Image.Image:
     except Exception as error:  # a decoder given damaged bytes may raise nearly anything
         raise _broken(error, name, data) from error
     _check_size(image.size, limits)
+    if (pixels := pixels_to_decode(image)) > limits.max_pixels:
+        raise PhotoError(
+            "too_many_pixels", f"a tile of {pixels} pixels, the limit is {limits.max_pixels} (--max_pixels)"
+        )
     return image
 
 
@@ -107,9 +113,10 @@ def _open(name: str, data: bytes, limits: Limits) -> Image.Image:
 
             image = heif.open_image(data)
         elif name == "AVIF":  # Pillow would look at the major brand only
-            image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
+            image = AvifImagePlugin.AvifImageFile(PatientFile(data))
         else:
-            image = Image.open(io.BytesIO(data), formats=(name,))
+            image = Image.open(PatientFile(data), formats=(name,))
+            by_small_blocks(image, data)
     except (UnidentifiedImageError, SyntaxError):
         if name in ("AVIF", "HEIF"):
             _check_size(boxes.size(data) or (0, 0), limits)  # the decoder may have refused it for its size alone
@@ -156,8 +163,9 @@ def _load(image: Image.Image, data: bytes) -> Image.Image:
         whole = jpeg.complete(data)  # libjpeg would take the zeros or the garbage at its end for pixels
         if whole is None:
             raise PhotoError("truncated", "the JPEG ends before its pixels do")
-        profile = image.info.get("icc_profile")
-        image = Image.open(io.BytesIO(whole), formats=("JPEG",))
+        profile, began = image.info.get("icc_profile"), getattr(getattr(image, "fp", None), "began", None)
+        image = Image.open(PatientFile(whole, began), formats=("JPEG",))
+        by_small_blocks(image, whole)
         image.info["icc_profile"] = profile
     frame = image.tile[0].extents if isinstance(image, GifImagePlugin.GifImageFile) and image.tile else None
     image.load()

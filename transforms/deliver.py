@@ -106,7 +106,7 @@ def _deliver(
         policy_sha256=settings.policy.sha256(),
         rule=name,
         rule_sha256=rule.sha256(),
-        settings_sha256=settings_sha256(rule, settings.background, settings.format),
+        settings_sha256=settings_sha256(rule, settings.background, settings.format, settings.keep_metadata),
         method=rule.method,
         threshold=cutout.threshold,
         statistics=cutout.statistics,

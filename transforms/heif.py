@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import pillow_heif
 from PIL import Image
+
+from transforms.patience import PatientFile
 
 # Depth maps, thumbnails and other pictures beside the photo are not looked at; the worker threads are the parallelism.
 pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
@@ -18,5 +18,5 @@ def open_image(data: bytes) -> Image.Image:
     Raises:
         SyntaxError: with the decoder's reason.
     """
-    image: Image.Image = pillow_heif.HeifImageFile(io.BytesIO(data))
+    image: Image.Image = pillow_heif.HeifImageFile(PatientFile(data))
     return image

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from transforms import icc
+from transforms.patience import PatientFile
 from transforms.types import PhotoError
 
 FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
@@ -117,7 +117,7 @@ def _is_settled(data: bytes) -> bool:
     first = None
     for continuation in (b"", *CONTINUATIONS):
         try:
-            with Image.open(io.BytesIO(data + continuation + END), formats=("JPEG",)) as image:
+            with Image.open(PatientFile(data + continuation + END), formats=("JPEG",)) as image:
                 pixels = hashlib.blake2b(np.asarray(image).data).digest()
         except (OSError, ValueError, SyntaxError):
             return False

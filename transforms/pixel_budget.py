@@ -3,6 +3,9 @@
 A catalog of one-megapixel photos has some of fifty, and they come together. A thread that has none in hand waits with
 decoding until there is room; a photo that is larger than all the room there is gets it alone. Photos of an ordinary
 size are bounded by the number of threads, and in a batch by saliency.WAITING_BYTES.
+
+What is reserved is what was measured (python -m benchmarks.memory --modes): the whole way of a photo of 24 megapixels,
+from its file to the picture's bytes.
 """
 
 from __future__ import annotations
@@ -11,17 +14,48 @@ import threading
 from collections import Counter
 from contextlib import suppress
 
-PEAK_BYTES_A_PIXEL = 13
-"""Photo 3, mask 1 and its copy 1, picture 3, and Pillow's own copy for the encoder 4; and the encoded bytes."""
+from PIL import Image
 
-LARGE = 8_000_000
-"""Pixels from which on a photo is large: 100 MB a thread."""
+from transforms.patience import pixels_to_decode
+
+PLAIN = 13
+"""Bytes a pixel of any photo: decoded 3, mask 1, picture 3, Pillow's own copy for the encoder 4; and the result."""
+
+CONVERTED, DEEP, SEE_THROUGH = 16, 28, 22
+"""The same of a photo with a colour profile or other colours than RGB, with more than 8 bits, with transparency."""
+
+WEBP = 34
+"""The same of a WebP, read or written: its library keeps four pictures."""
+
+AVIF_SEE_THROUGH = 25
+
+LARGE = 104_000_000
+"""Bytes from which on a photo is large, for each thread: 8 megapixels of an ordinary photo."""
 
 LIMIT = 640 * 1024 * 1024
 """Bytes. Room for one photo of 50 megapixels, or for two of 24."""
 
 PATIENCE_S = 120.0
 """A photo that waits longer is decoded all the same: better to need more memory than never to end."""
+
+
+def bytes_to_render(image: Image.Image, file_bytes: int, output: str) -> int:
+    """Tell what an open photo will take at most, from its header: decoded, made a picture, and encoded.
+
+    Args:
+        image: opened, not loaded.
+        file_bytes: of its file, which is held meanwhile.
+        output: the format to be written, or `same`.
+    """
+    format, mode = image.format, image.mode
+    each = PLAIN if mode in ("1", "L", "P", "RGB") and not image.info.get("icc_profile") else CONVERTED
+    if image.has_transparency_data or mode in ("PA", "La", "RGBa"):
+        each = AVIF_SEE_THROUGH if format == "AVIF" else SEE_THROUGH
+    if mode.startswith("I") or mode == "F":
+        each = max(each, DEEP)
+    if output == "webp" or format == "WEBP":
+        each = max(each, WEBP)
+    return pixels_to_decode(image) * each + file_bytes
 
 
 class Reservation:
@@ -50,14 +84,14 @@ class PixelBudget:
         self._holders: Counter[int] = Counter()
         self._changed = threading.Condition()
 
-    def reserve(self, pixels: int) -> Reservation:
-        """Wait until there is room for a photo of so many pixels; one that is not large has it at once.
+    def reserve(self, nbytes: int) -> Reservation:
+        """Wait until there is room for a photo of so many bytes; one that is not large has it at once.
 
         A thread that holds room already never waits: photos that wait for a batch to fill would wait for themselves.
         """
-        if pixels < LARGE:
+        if nbytes < LARGE:
             return Reservation(self, 0)
-        nbytes, thread = pixels * PEAK_BYTES_A_PIXEL, threading.get_ident()
+        thread = threading.get_ident()
         with self._changed:
             if not self._holders[thread]:
                 self._changed.wait_for(lambda: not self._used or self._used + nbytes <= self.limit, self.patience)

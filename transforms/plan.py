@@ -143,7 +143,7 @@ def _unchanged(
     settings = config.output
     _, rule = settings.policy.rule_for(row.category, row.attributes)
     return (
-        record["settings_sha256"] == settings_sha256(rule, settings.background, settings.format)
+        record["settings_sha256"] == settings_sha256(rule, settings.background, settings.format, settings.keep_metadata)
         and record["map_key"] == map_key(record["source_sha256"], config.maps)
         and ((record["output_uri"], record["output_bytes"]) in files if record["output_uri"] else not files)
     )

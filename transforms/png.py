@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from transforms import icc
+from transforms.patience import PatientFile
 from transforms.types import PhotoError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -134,7 +134,7 @@ def join(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDArray[np.uint1
 
 
 def _pixels(data: bytes, byte_order: str = "") -> NDArray[np.uint8]:
-    image = Image.open(io.BytesIO(data), formats=("PNG",))
+    image = Image.open(PatientFile(data), formats=("PNG",))
     if byte_order:
         image.tile = [tile._replace(args=str(tile.args)[:-1] + byte_order) for tile in image.tile]
     return np.asarray(ImageOps.exif_transpose(image))

@@ -23,7 +23,7 @@ from transforms.faults import FaultWatch
 from transforms.heartbeat import HEARTBEAT
 from transforms.manifest import photo_key, unpack_rows
 from transforms.maps import load_map, map_key
-from transforms.pixel_budget import PIXELS
+from transforms.pixel_budget import PIXELS, bytes_to_render
 from transforms.render import failure_of, step
 from transforms.sharpen import network_input
 from transforms.stopping import stop_watch
@@ -50,7 +50,7 @@ def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
         sha256 = hashlib.sha256(blob.data).hexdigest()
         work = replace(work, source_version=blob.version or None, source_sha256=sha256, data=blob.data)
         image = step(effort, "decode", open_photo, blob.data, config.limits)
-        work = replace(work, room=PIXELS.reserve(image.width * image.height))
+        work = replace(work, room=PIXELS.reserve(bytes_to_render(image, len(blob.data), config.output.format)))
         photo = step(effort, "decode", decode_opened, image)
         del image
         work = step(effort, "maps", find_map, replace(work, photo=photo), config)

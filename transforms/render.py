@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,17 +30,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class OutputSettings:
-    """How a cutout is made of a photo and its map."""
+    """How a cutout is made of a photo and its map.
+
+    keep_metadata: a photo that the rule leaves as it was is written as the file that it was, with all that is in it.
+    """
 
     policy: Policy = field(default_factory=Policy)
     background: Background = WHITE
     format: str = "same"
+    keep_metadata: bool = False
 
 
 @lru_cache(maxsize=1024)
-def settings_sha256(rule: Rule, background: Background, format: str) -> str:
+def settings_sha256(rule: Rule, background: Background, format: str, keep_metadata: bool = False) -> str:
     """Digest everything besides photo and map that decides a row's picture and statistics."""
-    parts = {"rule": rule.canonical(), "background": background, "format": format, "version": OUTPUT_VERSION}
+    parts: dict[str, Any] = {"rule": rule.canonical(), "background": background, "format": format}
+    parts["version"] = OUTPUT_VERSION
+    if "keep" in (rule.on_no_subject, rule.on_already_white) and not keep_metadata:
+        parts["kept"] = "pixels"  # in versions before it was always the file
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -83,7 +90,7 @@ def render(
 ) -> Cutout:
     """Make the cutout: clean the map, upsample, threshold, composite, encode.
 
-    A pure function of all but the last argument. data: the photo's file, for what the rule leaves as it was.
+    A pure function of all but the last argument. data: the photo's file, for what is kept with its metadata.
     """
     mask = make_mask(rule, saliency.pixels, photo.size, effort)
     alpha = step(effort, "composite", combine_alpha, mask.alpha, photo)
@@ -92,7 +99,7 @@ def render(
     kept = any(flag in statistics.flags and choice == "keep" for flag, choice in _choices(rule))
     if kept:
         statistics = replace(statistics, flags=(*statistics.flags, "kept_original"))
-    if kept and name == photo.format:
+    if kept and settings.keep_metadata and name == photo.format:
         encoded = data
     else:
         if kept:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from transforms.composite import composite
 from transforms.opencv import cv2
 from transforms.types import Photo
+from transforms.upsample import NARROW
 
 SIDE = 320  # pixels; the network's input
 UNIT = 2 * SIDE  # parts of a pixel between which sample points do not fall
@@ -93,6 +94,8 @@ def resize_official(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Sample points lie at multiples of 1/640 of a pixel, so integers give exact values; OpenCV's weights are of 1/256.
     """
     height, width = rgb.shape[:2]
+    if width > NARROW * height:  # or 320 lines of a hundred million pixels would stand in memory
+        return np.ascontiguousarray(resize_official(rgb.transpose(1, 0, 2)).transpose(1, 0, 2))
     top, bottom, down = _neighbours(height)
     left, right, across = _neighbours(width)
     down, across = down[:, None, None], across[None, :, None]

@@ -94,7 +94,7 @@ def _share(counts: NDArray[np.intp], low: float, high: float) -> float:
 
 def _bounding_box(alpha: NDArray[np.uint8]) -> tuple[tuple[int, int, int, int] | None, float | None]:
     """Give the half-open box (left, top, right, bottom) of alpha >= 128 in pixels, and the share of it that is mask."""
-    mask = cv2.compare(alpha, 127, cv2.CMP_GT)
+    _, mask = cv2.threshold(alpha, 127, 255, cv2.THRESH_BINARY)  # compare() takes 1×1 for a scalar
     left, top, width, height = cv2.boundingRect(mask)
     if not width:
         return None, None

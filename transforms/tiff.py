@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import sys
 from typing import cast
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from transforms import png
+from transforms.patience import PatientFile
 from transforms.types import PhotoError
 
 # Pillow's own reader of uncompressed TIFFs gives garbage for planes of 16 bits, YCbCr and more; libtiff reads them all.
@@ -127,7 +127,7 @@ def read_deep(image: Image.Image, data: bytes) -> NDArray[np.uint16] | None:
     """Decode all 16 bits of the page, upright: uint16 [H, W, channels]; None if it has not so many."""
     page, halves = image.tell(), []
     for byte_order in "NB" if sys.byteorder == "little" else "NL":
-        half = Image.open(io.BytesIO(data), formats=("TIFF",))
+        half = Image.open(PatientFile(data), formats=("TIFF",))
         assert isinstance(half, TiffImagePlugin.TiffImageFile)
         half.seek(page)
         name, *others = cast(tuple[str, ...], half.tile[0].args)

@@ -1,0 +1,85 @@
+"""A photo that the policy keeps is republished upright, in sRGB and without what its file says of camera and place."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw_product, report_rows, run
+from PIL import Image, ImageCms
+
+from transforms.decode import decode
+from transforms.effort import Effort
+from transforms.policy import load_policy
+from transforms.render import OutputSettings, render, settings_sha256
+from transforms.types import SaliencyMap
+
+KEEP = '[default]\non_no_subject = "keep"\non_already_white = "keep"\n'
+NOTHING = SaliencyMap(np.zeros((320, 320), np.uint8), "")
+
+
+def telling(name: str, picture: Image.Image) -> bytes:
+    """Write a photo that lies on its side, in another colour space, and says where it was made."""
+    exif = Image.Exif()
+    exif[274], exif[272] = 6, "SecretCam"
+    exif.get_ifd(0x8825)[1] = "N"
+    file = io.BytesIO()
+    picture.save(file, name, exif=exif.tobytes(), icc_profile=rotated_profile(), quality=95, comment=b"secret")
+    return file.getvalue()
+
+
+def rotated_profile() -> bytes:
+    """Make sRGB's profile with red and green exchanged: no viewer without it shows the right colours."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    table = {bytes(data[i : i + 4]): i for i in range(132, 132 + 12 * int.from_bytes(data[128:132], "big"), 12)}
+    red, green = table[b"rXYZ"], table[b"gXYZ"]
+    data[red + 4 : red + 12], data[green + 4 : green + 12] = data[green + 4 : green + 12], data[red + 4 : red + 12]
+    return bytes(data).replace(b"s\0R\0G\0B", b"s\0w\0a\0p").replace(b"sRGB", b"swap")
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp"])
+def test_kept_photos_say_nothing_of_themselves(name: str, tmp_path: Path) -> None:
+    data = telling(name, draw_product(1, (90, 60)))
+    assert b"SecretCam" in data
+    (tmp_path / "keep.toml").write_text(KEEP)
+    policy = load_policy(str(tmp_path / "keep.toml"))
+    photo = decode(data)
+    cutout = render(data, photo, NOTHING, policy.default, OutputSettings(policy), Effort())
+    assert "kept_original" in cutout.statistics.flags
+    with Image.open(io.BytesIO(cutout.data)) as image:
+        assert (image.format, image.size) == (name.upper(), (60, 90))
+        assert not image.getexif()
+        assert not {"exif", "icc_profile", "xmp", "comment", "photoshop"} & image.info.keys()
+        assert np.abs(np.asarray(image.convert("RGB")).astype(int) - photo.rgb).mean() < 2
+    assert b"SecretCam" not in cutout.data
+    assert b"secret" not in cutout.data
+    as_it_was = OutputSettings(policy, keep_metadata=True)
+    assert render(data, photo, NOTHING, policy.default, as_it_was, Effort()).data == data
+
+
+def test_only_rules_that_keep_know_the_difference(tmp_path: Path) -> None:
+    (tmp_path / "keep.toml").write_text(KEEP)
+    for policy, differ in (("0.7", False), (str(tmp_path / "keep.toml"), True)):
+        rule = load_policy(policy).default
+        digests = {settings_sha256(rule, (255, 255, 255), "same", keep) for keep in (False, True)}
+        assert (len(digests) == 2) == differ
+
+
+def test_a_run_and_a_migration_keep_alike(tmp_path: Path, u2netp: object) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(telling("jpeg", Image.new("RGB", (90, 60), "white")))
+    (tmp_path / "keep.toml").write_text(KEEP)
+    given = ("--manifest", photos, "--output", tmp_path / "out", "--policy", tmp_path / "keep.toml")
+    assert run("run", *given, "--model", "u2netp") == 0
+    picture = tmp_path / "out/images/a.jpg"
+    kept = picture.read_bytes()
+    assert b"SecretCam" not in kept
+    assert run("run", *given, "--model", "u2netp") == 0
+    assert report_rows(tmp_path / "out")[0]["status"] == "unchanged"
+    assert run("run", *given, "--model", "u2netp", "--keep_metadata") == 0
+    assert picture.read_bytes() == (photos / "a.jpg").read_bytes()
+    assert run("migrate", *given) == 0
+    assert picture.read_bytes() == kept
