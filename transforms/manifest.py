@@ -109,8 +109,9 @@ def _say_what_is_passed_over(pattern: str, names: list[str]) -> None:
     endings = [posixpath.splitext(name)[1].lower() for name in names]
     if endings:
         counts = Counter(ending if ending.isprintable() and len(ending) < 12 else "" for ending in endings)
-        kinds = ", ".join(f"{count} {ending or 'others'}" for ending, count in counts.most_common(8))
-        more = ", …" if len(counts) > 8 else ""
+        most = sorted(counts.items(), key=lambda item: (-item[1], not item[0], item[0]))
+        kinds = ", ".join(f"{count} {ending or 'others'}" for ending, count in most[:8])
+        more = ", …" if len(most) > 8 else ""
         LOGGER.warning("%s: %d files passed over (%s%s)", _clean(pattern), len(endings), kinds, more)
 
 
