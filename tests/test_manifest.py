@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -398,6 +399,10 @@ def test_a_nul_in_a_folder_costs_its_row(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({"uri": uri}) + "\n" for uri in uris))
     rows = list(keep_apart(rows_of(path), str(tmp_path / "out")))
     assert [row.failure and row.failure.code for row in rows] == ["bad_row", "bad_row", None]
+    among_pictures = replace(rows[0], source=str(tmp_path / "out" / "images" / "x.jpg"))
+    assert list(keep_apart([among_pictures], str(tmp_path / "out"))) == [among_pictures]
+    with pytest.raises(FatalError, match="lies in"):
+        list(keep_apart([replace(among_pictures, failure=None)], str(tmp_path / "out")))
 
 
 def test_batches_of_long_rows_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,7 +424,8 @@ def test_a_manifest_on_a_web_server_is_fetched_up_to_a_limit(monkeypatch: pytest
 
 
 def test_damage_within_a_packed_manifest_is_one_line(tmp_path: Path) -> None:
-    text = "".join(f"id{i},{random.Random(i).random()}.jpg\n" for i in range(8_000))
+    numbers = random.Random(1)
+    text = "".join(f"id{i},{numbers.random()}.jpg\n" for i in range(40_000))
     packed = bytearray(gzip.compress(f"id,uri\n{text}".encode()))
     for byte in range(len(packed) // 2, len(packed) // 2 + 50):
         packed[byte] ^= 0xFF

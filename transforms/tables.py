@@ -207,6 +207,8 @@ def _read_lines(stream: IO[bytes], json_lines: bool = False) -> Iterator[Line]:
             raise TableError(
                 "this is one JSON array, or an object over several lines; write JSON Lines, one object a line"
             )
+        if over and text and rest != "\r" and "\n" not in text and "\r" not in text:
+            continue  # the middle of what is passed over
         lines = io.StringIO(rest + text, newline="").readlines()
         # What ends with \r may go on with \n.
         rest = lines.pop() if text and lines and not lines[-1].endswith("\n") else ""
