@@ -28,7 +28,7 @@ deterministic = settings(max_examples=200, deadline=None, derandomize=True, data
 
 
 def read(reader: Callable[[IO[bytes]], Iterator[tuple[int, Record]]], data: bytes) -> list[tuple[int, Record]]:
-    return list(reader(io.BufferedReader(io.BytesIO(data))))  # type: ignore[arg-type]
+    return list(reader(io.BufferedReader(io.BytesIO(data))))
 
 
 def csv_of(text: str) -> list[tuple[int, Record]]:
@@ -223,6 +223,10 @@ def test_delimiters_that_the_header_shows(delimiter: str, mark: str) -> None:
     assert second["uri"] == "b,;|\t.jpg"
 
 
+def test_a_header_of_several_lines_is_read_once() -> None:
+    assert csv_of('"a\nb";uri\n1;x.jpg\n') == [(3, {"a\nb": "1", "uri": "x.jpg"})]
+
+
 def test_a_comma_is_the_delimiter_wherever_it_can_be() -> None:
     assert csv_of("uri,a;b\nx.jpg,1;2\n") == [(2, {"uri": "x.jpg", "a;b": "1;2"})]
     assert csv_of("\n\nuri\nx;y.jpg\n") == [(4, {"uri": "x;y.jpg"})]
@@ -330,13 +334,13 @@ def test_one_json_document_is_one_line(text: str) -> None:
             read(read_jsonl, text.encode(encoding))
 
 
-def parquet(store_schema: bool = True, **columns: Any) -> bytes:
+def parquet(store_schema: Any = True, **columns: Any) -> bytes:
     target = io.BytesIO()
     pq.write_table(pa.table(columns), target, store_schema=store_schema, row_group_size=2)
     return target.getvalue()
 
 
-ODD_COLUMNS = {
+ODD_COLUMNS: dict[str, tuple[Any, list[Any]]] = {
     "ns": (pa.array([1, 10**18], pa.timestamp("ns")), ["1970-01-01 00:00:00.000000001", "2001-09-09 01:46:40"]),
     "ns zone": (pa.array([1, None], pa.timestamp("ns", "UTC")), ["1970-01-01 00:00:00.000000001Z", None]),
     "far": (pa.array([2**62, 0], pa.timestamp("ms")), [..., "1970-01-01 00:00:00"]),

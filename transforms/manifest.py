@@ -32,6 +32,7 @@ IMAGE_ENDINGS = (
 LARGEST_DOWNLOAD = 4 << 30
 """Bytes of a manifest on a web server: it goes through a temporary file."""
 FILES_COUNTED = 100_000
+"""Of a larger folder, only so many are looked at to say what is passed over."""
 BATCH = 1000
 BATCH_CHARACTERS = 16 << 20
 Batch = tuple[int, bytes]
@@ -112,7 +113,8 @@ def _say_what_is_passed_over(pattern: str, names: list[str]) -> None:
         most = sorted(counts.items(), key=lambda item: (-item[1], not item[0], item[0]))
         kinds = ", ".join(f"{count} {ending or 'others'}" for ending, count in most[:8])
         more = ", …" if len(most) > 8 else ""
-        LOGGER.warning("%s: %d files passed over (%s%s)", _clean(pattern), len(endings), kinds, more)
+        files = "1 file" if len(endings) == 1 else f"{len(endings)} files"
+        LOGGER.warning("%s: %s passed over (%s%s)", _clean(pattern), files, kinds, more)
 
 
 def _is_image(name: str) -> bool:

@@ -276,6 +276,8 @@ def split_pattern(pattern: str) -> tuple[str, str]:
 
     A folder that is there by the very name is taken for it, though the name may look like a pattern (`new [2]`).
     """
+    if is_web(pattern):
+        return parent(pattern), pattern.rpartition("/")[2]
     head = f"{GS}{objects.split(pattern)[0]}/" if scheme(pattern) == "gs" else ""
     path = pattern[len(head) :] if head else local_path(pattern)
     *folders, rest = path.split("/")

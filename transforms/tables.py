@@ -156,6 +156,7 @@ class _Lines:
         """Take again what was taken, but for the first ones; if some are kept, the search for a quote was in vain."""
         self._searched = max(self._searched, self.taken[-1][0]) if kept else 0
         self._again.extendleft(reversed(self.taken[kept:]))
+        del self.taken[kept:]
 
 
 def _csv_records(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
