@@ -306,6 +306,8 @@ def test_as_many_rows_as_json_lines(records: list[Any], end: str, raw: bool, enc
         ('{"uri": "a", "uri": "a", "x": 1, "x": 2}', {"uri": "a", "x": "2"}),
         ('{"uri": "a", "uri": "b"}', "two values of uri"),
         ('{"id": 1, "id": 2, "uri": "b"}', "two values of id"),
+        ('{"Uri": "a", "Uri": "b"}', "two values of uri"),
+        ('{"uri": "a", "x": "id", "id": "\\u03a9"}', {"uri": "a", "x": "id", "id": "Ω"}),
         ('{"URI": "a", " Id ": "b"}', {"uri": "a", "id": "b"}),
         ('{"URI": "a", "uri": "b"}', "two values of uri"),
         ('{"URI": null, "uri": "b"}', {"uri": "b"}),

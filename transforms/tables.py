@@ -27,7 +27,9 @@ OWN_COLUMNS = ("id", "uri", "category")
 DELIMITERS = ",;\t|"
 LONGEST_RECORD = 4 << 20
 """Characters. A longer record is one failed row; it is passed over without being kept."""
-ROWS_AT_ONCE = 1000
+ROWS_AT_ONCE = 200
+LONGEST_DICTIONARY = 16 << 20
+"""Bytes of a column in a row group of Parquet."""
 EQUAL_VALUES = 10
 """Parquet holds a value that many rows share once, so it may unpack to so many times as much as other files."""
 
@@ -292,7 +294,8 @@ def _json_record(line: str) -> Record:
     try:
         try:
             # The hook sees what stands twice, and takes as long as all the rest: it is for lines that may need it.
-            hook = _json_object if any(line.count(name) > 1 for name in _QUOTED) or "\\u" in line else None
+            small = line.lower()
+            hook = _json_object if any(small.count(name) > 1 for name in _QUOTED) else None
             record = json.loads(line, object_pairs_hook=hook)
         except ValueError:
             record = json.loads(line.lstrip("\ufeff"), object_pairs_hook=_json_object, parse_int=_long_number)
@@ -309,7 +312,7 @@ def _json_record(line: str) -> Record:
         return f"not JSON: {error}"
     except RecursionError:
         return "not JSON that can be read: too many brackets within brackets"
-    if isinstance(record, _Twice) and (names := sorted(record.names.intersection(OWN_COLUMNS))):
+    if isinstance(record, _Twice) and (names := sorted({*map(own_name, record.names)}.intersection(OWN_COLUMNS))):
         return f"two values of {names[0]}"
     return found
 
@@ -335,7 +338,7 @@ def as_text(value: Any, exact: int = 1 << 53) -> str | None:
 
 
 def read_parquet(stream: IO[bytes]) -> Iterator[tuple[int, Record]]:
-    """Read a Parquet file, a thousand rows at a time. What of its values has no text (pictures, say) is left out.
+    """Read a Parquet file, some hundred rows at a time. What of its values has no text (pictures, say) is left out.
 
     Raises:
         TableError: it has no uri column.
@@ -348,10 +351,16 @@ def read_parquet(stream: IO[bytes]) -> Iterator[tuple[int, Record]]:
     plain = pq.ParquetFile(stream)
     schema, metadata = plain.schema_arrow, plain.metadata
     columns = _named(schema.names)
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    Allowance(lambda: size).take(sum(group.total_byte_size for group in groups))
-    # Texts stay in their dictionary: a value that a million rows share is there once.
-    texts = [field.name for field in schema if _is_text(field.type)]
+    chunks = [
+        metadata.row_group(group).column(column)
+        for group in range(metadata.num_row_groups)
+        for column in range(metadata.num_columns)
+    ]
+    Allowance(lambda: size).take(sum(chunk.total_uncompressed_size for chunk in chunks))
+    # A value that a million rows share stays in its dictionary, once. Of columns that are long in themselves, the
+    # dictionary would be of all values of a row group.
+    long = {chunk.path_in_schema for chunk in chunks if chunk.total_uncompressed_size > LONGEST_DICTIONARY}
+    texts = [field.name for field in schema if _is_text(field.type) and field.name not in long]
     piece = CHUNK if _is_local(stream) else 0  # on an object store each would be a request
     file = pq.ParquetFile(stream, metadata=metadata, read_dictionary=texts, buffer_size=piece)
     number = 0
