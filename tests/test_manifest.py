@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import draw_product
+from gs import emulator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from webserver import serve
 
-from transforms.manifest import ManifestError, find_manifests, read_manifest, refuse_duplicates
+from transforms import manifest, storage
+from transforms.manifest import (
+    ManifestError,
+    ManifestFile,
+    find_manifests,
+    in_batches,
+    keep_apart,
+    read_manifest,
+    refuse_duplicates,
+    unpack_rows,
+)
 from transforms.types import FatalError, ManifestRow
 
 ROWS = [
@@ -100,7 +116,7 @@ def test_a_glob_of_manifests_and_several_of_them(tmp_path: Path) -> None:
         (b"id,uri\na,file:///x%00y.jpg\n", "bad_row", "m.csv line 2: a control character"),
         (b'id,uri,title\na,x.jpg,"12" inch\n', "bad_row", "m.csv line 2: not a CSV row"),
         (b"id,uri\na\0b,x.jpg\n", "bad_id", "control character"),
-        (b"uri\n../x.jpg\n", "bad_id", "`..`"),
+        (b"uri\n..\n", "bad_id", "is empty"),
     ],
 )
 def test_wrong_rows_of_a_csv(tmp_path: Path, text: bytes, code: str, message: str) -> None:
@@ -245,3 +261,176 @@ def test_addresses_that_are_none_cost_their_row_alone(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("id,uri\na,file://[\nb,file://[::1/x.png\n")
     assert [row.id for row in rows_of(path)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (("shoe.jpg", "shoe.tif", "shoe.heic"), {"shoe.jpg": "shoe", "shoe.tif": "shoe.tif", "shoe.heic": "shoe.heic"}),
+        (("shoe.tif", "shoe.heic"), {"shoe.tif": "shoe", "shoe.heic": "shoe.heic"}),
+        (("shoe.heic",), {"shoe.heic": "shoe"}),
+        (("a/x.JPG", "a/x.jpg", "b/x.jpg"), {"a/x.JPG": "a/x", "a/x.jpg": "a/x.jpg", "b/x.jpg": "b/x"}),
+        (
+            ("shoe.jpg", "shoe.tif", "shoe.tif.jpg"),
+            {"shoe.jpg": "shoe", "shoe.tif": "shoe.tif.tif", "shoe.tif.jpg": "shoe.tif"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("as_glob", [False, True])
+def test_photos_that_differ_in_their_ending_have_ids_of_their_own(
+    tmp_path: Path, names: tuple[str, ...], ids: dict[str, str], as_glob: bool
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    rows = rows_of(tmp_path / "**" / "*" if as_glob else tmp_path)
+    assert {row.uri: row.id for row in rows} == ids
+    assert not any(row.failure for row in rows)
+
+
+def test_every_ending_that_is_decoded_is_read_and_the_others_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest.LOGGER, "propagate", True)
+    for ending in manifest.IMAGE_ENDINGS:
+        (tmp_path / f"photo{ending.upper()}").write_bytes(b"")
+    for name in ("a.txt", "b.TXT", "Thumbs.db", "readme", ".hidden", "m.csv"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "folder.jpg" / "x.jpg").write_bytes(b"")
+    (tmp_path / "folder.jpg" / "loop").symlink_to(tmp_path)
+    rows = rows_of(tmp_path)
+    assert len(rows) == len(manifest.IMAGE_ENDINGS) + 1
+    assert len({row.id for row in rows}) == len(rows)
+    assert caplog.messages == [f"{tmp_path}: 5 files passed over (2 .txt, 1 .csv, 1 .db, 1 others)"]
+    caplog.clear()
+    find_manifests([str(tmp_path / "[!m]*")])
+    assert caplog.messages == [f"{tmp_path}/[!m]*: 4 files passed over (2 .txt, 1 .db, 1 others)"]
+
+
+@pytest.mark.parametrize("name", [" a.jpg", "a .jpg", "a%20b.jpg", "a[1].jpg", "a;b'\".jpg", "a#b?.jpg", "é.jpg"])
+def test_odd_names_of_files_are_ordinary_photos(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "new [2] %41"
+    folder.mkdir()
+    draw_product(1, (8, 8)).save(folder / name)
+    for pattern in (folder, folder / "*.jpg", folder / name):
+        (row,) = rows_of(pattern)
+        assert (row.id, row.uri, row.failure) == (name[:-4], name, None)
+        assert storage.read(row.source).data
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [(b"a\nb.jpg", "bad_id"), (b"a\xff.jpg", "bad_row"), (b"\x01.jpg", "bad_id")]
+)
+def test_names_that_no_report_holds_cost_their_file_alone(tmp_path: Path, name: bytes, code: str) -> None:
+    for one in (name, b"good.jpg"):
+        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), one))).write_bytes(b"")
+    bad, good = sorted(keep_apart(rows_of(tmp_path), str(tmp_path / "out")), key=lambda row: row.failure is None)
+    assert good.id == "good"
+    assert bad.failure is not None
+    assert bad.failure.code == code
+    assert "\n" not in bad.failure.message
+
+
+def test_a_folder_in_a_pattern_is_taken_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("br[1]/a.jpg", "br1/b.jpg", "br[1]/x/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert [row.id for row in rows_of(tmp_path / "br[1]" / "*.jpg")] == ["a"]
+    assert [row.id for row in rows_of(tmp_path / "br[1]" / "*" / "*.jpg")] == ["x/c"]
+    assert [row.id for row in rows_of(tmp_path / "br[!x]" / "*.jpg")] == ["br1/b"]
+    monkeypatch.chdir(tmp_path)
+    assert [row.id for row in rows_of("br[1]/*.jpg")] == ["a"]
+    assert [row.id for row in rows_of("b*/*.jpg")] == ["br1/b", "br[1]/a"]
+    with emulator(monkeypatch, "shop"):
+        for name in ("br[1]/a.jpg", "br1/b.jpg"):
+            storage.write(f"gs://shop/p/{name}", b"-")
+        assert [row.id for row in rows_of("gs://shop/p/br[1]/*.jpg")] == ["a"]
+        assert [row.id for row in rows_of("gs://shop/p/br[1]")] == ["a"]
+        assert [row.id for row in rows_of("gs://shop/p/b*/*.jpg")] == ["br1/b", "br[1]/a"]
+
+
+def test_up_from_a_link_leads_where_the_file_system_says(tmp_path: Path) -> None:
+    for name in ("releases/7/m.csv", "releases/shared/x.jpg", "shared/x.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("uri\n../shared/x.jpg\n" if name.endswith("csv") else name)
+    (tmp_path / "current").symlink_to(tmp_path / "releases" / "7")
+    (row,) = rows_of(tmp_path / "current" / "m.csv")
+    assert storage.read(row.source).data == b"releases/shared/x.jpg"
+    assert row.source == str(tmp_path / "releases" / "shared" / "x.jpg")
+    assert row.id == "shared/x"
+    assert row.failure is None
+
+
+def test_values_are_stripped_where_they_mean_something(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("id, uri , category,note\n a , a.jpg , hat, as it is \n")
+    (row,) = rows_of(path)
+    assert (row.id, row.uri, row.category, row.attributes) == ("a", "a.jpg", "hat", {"note": " as it is "})
+
+
+odd_text = st.text(st.characters(codec=None), max_size=12) | st.sampled_from(
+    ["", "..", "/", "../..", "a\0/b.jpg", "file:///a%00b/x.jpg", "http://[", "file://[::1", "gs://", "//x", "a" * 5000]
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(
+    st.dictionaries(st.sampled_from(["id", "uri", "category"]) | odd_text, odd_text, max_size=5),
+    st.sampled_from(["/data", "gs://b/p", "https://h/p", "/data/br[1]"]),
+    st.sampled_from(["", "file://", "https://", "gs://", "x/../", "/"]),
+)
+def test_no_record_can_raise_and_a_report_can_hold_it(fields: dict[str, str], base: str, prefix: str) -> None:
+    if "uri" in fields:
+        fields["uri"] = prefix + fields["uri"]
+    file = ManifestFile(f"{base}/m.csv", "csv", base)
+    (row,) = keep_apart([manifest._table_row(fields, file, 1)], "/out")
+    said = row.failure.message if row.failure else ""
+    texts = [row.id, row.uri, row.source, row.category or "", said, *row.attributes, *row.attributes.values()]
+    "".join(texts).encode()
+    assert said.isprintable()
+    assert "cannot be used" not in said
+    manifest.photo_key(row).encode()
+
+
+def test_a_nul_in_a_folder_costs_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    uris = ["a\0b/x.jpg", f"file://{tmp_path}/a%00b/x.jpg", "good.jpg"]
+    path.write_text("".join(json.dumps({"uri": uri}) + "\n" for uri in uris))
+    rows = list(keep_apart(rows_of(path), str(tmp_path / "out")))
+    assert [row.failure and row.failure.code for row in rows] == ["bad_row", "bad_row", None]
+    among_pictures = replace(rows[0], source=str(tmp_path / "out" / "images" / "x.jpg"))
+    assert list(keep_apart([among_pictures], str(tmp_path / "out"))) == [among_pictures]
+    with pytest.raises(FatalError, match="lies in"):
+        list(keep_apart([replace(among_pictures, failure=None)], str(tmp_path / "out")))
+
+
+def test_batches_of_long_rows_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "BATCH_CHARACTERS", 1000)
+    rows = [ManifestRow(str(n), "u", "s", attributes={"x": "x" * 400}) for n in range(10)]
+    batches = list(in_batches(rows))
+    assert [count for count, _ in batches] == [3, 3, 3, 1]
+    assert [row for _, packed in batches for row in unpack_rows(packed)] == rows
+
+
+def test_a_manifest_on_a_web_server_is_fetched_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "LARGEST_DOWNLOAD", 1000)
+    with serve() as server:
+        server.pages["/small.csv"] = b"uri\n" + b"a.jpg\n" * 100, None
+        server.pages["/large.csv"] = b"uri\n" + b"a.jpg\n" * 1000, None
+        assert len(rows_of(f"{server.url}/small.csv")) == 100
+        with pytest.raises(ManifestError, match="more than 1000 bytes; fetch it and give the file"):
+            rows_of(f"{server.url}/large.csv")
+
+
+def test_damage_within_a_packed_manifest_is_one_line(tmp_path: Path) -> None:
+    numbers = random.Random(1)
+    text = "".join(f"id{i},{numbers.random()}.jpg\n" for i in range(40_000))
+    packed = bytearray(gzip.compress(f"id,uri\n{text}".encode()))
+    for byte in range(len(packed) // 2, len(packed) // 2 + 50):
+        packed[byte] ^= 0xFF
+    path = tmp_path / "m.csv.gz"
+    path.write_bytes(packed)
+    (file,) = find_manifests([str(path)])
+    with pytest.raises(FatalError, match="cannot be read after line"):
+        list(read_manifest(file))

@@ -41,7 +41,7 @@ def test_what_is_written_is_read_and_replaced(base: str) -> None:
     storage.write(uri, b"second!", "image/jpeg")
     assert storage.read(uri).data == b"second!"
     assert storage.read(uri).version != first.version
-    with storage.open_read(uri) as stream:
+    with storage.open_read(uri, 100) as stream:
         assert stream.read() == b"second!"
 
 

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
+import logging
 import os
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
-from typing import IO, Any, cast
+from itertools import groupby, islice
 
 import apache_beam as beam
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.naming import output_name
 from transforms.packing import pack, unpack
+from transforms.tables import OWN_COLUMNS, Record, TableError, read_csv, read_jsonl, read_parquet
 from transforms.types import Failure, FatalError, ManifestRow, PhotoError
+from transforms.unpacking import UnpackingError, unpacked
 
 TABLE_ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
 COMPRESSION_ENDINGS = (".gz", ".zst")
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
-OWN_COLUMNS = ("id", "uri", "category")
-LONGEST_RECORD = 200  # lines of a CSV record with line breaks in it
+IMAGE_ENDINGS = (
+    *(".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+    *(".apng", ".avifs", ".dib", ".heic", ".heif", ".hif", ".jfif", ".jif", ".jpe", ".mpo"),  # read later than those
+)
+"""Those of every format that is decoded. Of two files that differ in their ending alone, the first here has the id."""
+LARGEST_DOWNLOAD = 4 << 30
+"""Bytes of a manifest on a web server: it goes through a temporary file."""
+FILES_COUNTED = 100_000
+"""Of a larger folder, only so many are looked at to say what is passed over."""
 BATCH = 1000
+BATCH_CHARACTERS = 16 << 20
 Batch = tuple[int, bytes]
 """How many rows, and what pack_rows makes of them."""
 
+LOGGER = logging.getLogger("whitesweep")
+_READERS = {"csv": read_csv, "jsonl": read_jsonl, "parquet": read_parquet}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LEADING = re.compile(r"^(\.{0,2}(/|$))+")
 
 
 class ManifestError(Exception):
@@ -45,11 +53,13 @@ class ManifestFile:
     """One file of rows, one folder of images, or one image.
 
     kind: `csv`, `jsonl`, `parquet`, `folder` or `image`. base: the folder that relative uris and ids refer to.
+    id: of an image, what its row is called.
     """
 
     uri: str
     kind: str
     base: str
+    id: str = ""
 
 
 def find_manifests(patterns: Iterable[str]) -> list[ManifestFile]:
@@ -73,26 +83,42 @@ def find_manifests(patterns: Iterable[str]) -> list[ManifestFile]:
 def _resolve(pattern: str) -> list[ManifestFile]:
     if storage.is_folder(pattern):
         base = storage.join(os.getcwd(), storage.local_path(pattern)) if storage.scheme(pattern) == "file" else pattern
+        others = [uri for uri in islice(storage.list_files(base), FILES_COUNTED) if not _is_image(uri)]
+        _say_what_is_passed_over(pattern, others)
         return [ManifestFile(base, "folder", base)]
     names = storage.glob(pattern)
     if not names:
         what = "no file matches" if storage.has_magic(pattern) else "no such file or folder"
         raise ManifestError(f"--manifest {pattern}: {what}")
-    base = _static_folder(pattern)
-    files = []
-    for name in names:
-        absolute = storage.join(os.getcwd(), name)
-        kind = _kind(name)
-        if kind is None and len(names) > 1:
-            continue  # what a pattern catches beside manifests and images
-        if kind is None:
-            endings = ", ".join(dict.fromkeys(TABLE_ENDINGS))
-            advice = f"expected an ending {endings} (also .gz, .zst), or that of an image"
-            raise ManifestError(f"--manifest {name}: {advice}")
-        files.append(ManifestFile(absolute, kind, base if kind == "image" else storage.parent(absolute)))
-    if not files:
+    kinds = {storage.join(os.getcwd(), name): _kind(name) for name in names}
+    neither = [name for name, kind in kinds.items() if kind is None]
+    if neither and len(names) == 1:
+        endings = ", ".join(dict.fromkeys(TABLE_ENDINGS))
+        advice = f"expected an ending {endings} (also .gz, .zst), or that of an image"
+        raise ManifestError(f"--manifest {names[0]}: {advice}")
+    if len(neither) == len(names):
         raise ManifestError(f"--manifest {pattern}: matches neither manifests nor images")
-    return files
+    _say_what_is_passed_over(pattern, neither)
+    base = storage.join(os.getcwd(), storage.split_pattern(pattern)[0])
+    ids = _image_ids([name for name, kind in kinds.items() if kind == "image"], base)
+    tables = [ManifestFile(name, kind, storage.parent(name)) for name, kind in kinds.items() if kind in _READERS]
+    return tables + [ManifestFile(name, "image", base, id) for name, id in ids.items()]
+
+
+def _say_what_is_passed_over(pattern: str, names: list[str]) -> None:
+    """Count files by their endings and say it, as nobody can see from the report what is not in it."""
+    endings = [posixpath.splitext(name)[1].lower() for name in names]
+    if endings:
+        counts = Counter(ending if ending.isprintable() and len(ending) < 12 else "" for ending in endings)
+        most = sorted(counts.items(), key=lambda item: (-item[1], not item[0], item[0]))
+        kinds = ", ".join(f"{count} {ending or 'others'}" for ending, count in most[:8])
+        more = ", …" if len(most) > 8 else ""
+        files = "1 file" if len(endings) == 1 else f"{len(endings)} files"
+        LOGGER.warning("%s: %s passed over (%s%s)", _clean(pattern), files, kinds, more)
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_ENDINGS)
 
 
 def _kind(name: str) -> str | None:
@@ -103,12 +129,34 @@ def _kind(name: str) -> str | None:
     return "image" if ending in IMAGE_ENDINGS else TABLE_ENDINGS.get(ending)
 
 
-def _static_folder(pattern: str) -> str:
-    """Give the folder above the first wildcard: the one that ids of globbed images are relative to."""
-    folder = storage.parent(storage.join(os.getcwd(), pattern))
-    while storage.has_magic(folder):
-        folder = storage.parent(folder)
-    return folder
+def _image_ids(uris: Iterable[str], base: str) -> dict[str, str]:
+    """Call images by their path below a folder without its ending.
+
+    Of those that differ in the ending alone, the first by IMAGE_ENDINGS and name is called so. The others keep their
+    ending: `shoe.jpg` is `shoe`, and `shoe.tif` beside it is `shoe.tif`.
+    """
+
+    def rank(uri: str) -> tuple[int, str]:
+        ending = posixpath.splitext(uri)[1].lower()
+        return (IMAGE_ENDINGS.index(ending) if ending in IMAGE_ENDINGS else len(IMAGE_ENDINGS), uri)
+
+    first: dict[str, str] = {}
+    later = []
+    for uri in sorted(uris, key=rank):
+        path = _below(uri, base)
+        if first.setdefault(_without_ending(path), uri) != uri:
+            later.append((path, uri))
+    for path, uri in later:
+        while first.setdefault(path, uri) != uri:  # that of `shoe.tif.jpg`
+            path += posixpath.splitext(path)[1]
+    return {uri: id for id, uri in first.items()}
+
+
+def _below(uri: str, base: str) -> str:
+    """Give the path of a file below a folder."""
+    if storage.scheme(uri) == "file":
+        return os.path.relpath(uri, base).replace(os.sep, "/")
+    return uri[len(base.rstrip("/")) + 1 :]
 
 
 def _check(file: ManifestFile) -> None:
@@ -131,158 +179,77 @@ def read_manifest(file: ManifestFile) -> Iterator[ManifestRow]:
         ManifestError: it has no uri column at all.
     """
     if file.kind == "image":
-        yield _image_row(file.uri, file)
+        yield _image_row(file.uri, file.id, file)
         return
     if file.kind == "folder":
-        for uri in storage.list_files(file.uri):
-            if uri.lower().endswith(IMAGE_ENDINGS):
-                yield _image_row(uri, file)
+        for _, uris in groupby(storage.list_files(file.uri), storage.parent):
+            for uri, id in sorted(_image_ids(filter(_is_image, uris), file.base).items()):
+                yield _image_row(uri, id, file)
         return
     line = 0
     try:
-        with storage.open_read(file.uri) as stream:
-            for line, record in _READERS[file.kind](_decompressed(stream), file.uri):
-                yield _row(record, file, line)
-    except ManifestError as error:
-        raise FatalError(str(error)) from error
+        with storage.open_read(file.uri, LARGEST_DOWNLOAD) as stream:
+            for line, record in _READERS[file.kind](unpacked(stream)):
+                yield _table_row(record, file, line)
+    except (TableError, UnpackingError) as error:
+        raise FatalError(f"{file.uri}: {error}") from error
     except (OSError, EOFError, ValueError, OverflowError, PhotoError, pa.ArrowException) as error:
         raise FatalError(f"{file.uri}: cannot be read after line {line}: {_reason(error)}") from error
     if not line:  # of one that was looked at before, as a server may give another the second time
         raise FatalError(f"{file.uri}: holds no rows")
 
 
-def _image_row(uri: str, file: ManifestFile) -> ManifestRow:
-    relative = (
-        os.path.relpath(uri, file.base) if storage.scheme(uri) == "file" else uri[len(file.base.rstrip("/")) + 1 :]
-    )
-    return _row({"uri": relative}, file, 0)
+def _image_row(uri: str, id: str, file: ManifestFile) -> ManifestRow:
+    """Make a row of a file: its name may hold what no manifest would, such as spaces at its ends or line breaks."""
+    path = _below(uri, file.base)
+    row = ManifestRow(_clean(id), _clean(path), _clean(uri), manifest=_clean(file.uri))
+    if not (_is_text(path) and _is_text(uri)):
+        return _with_failure(row, "a file name that is not UTF-8; rename the file or folder")
+    return _with_checked_id(row, id)
 
 
-def _decompressed(stream: IO[bytes]) -> IO[bytes]:
-    begins = cast(io.BufferedReader, stream).peek(4)[:4]  # not the name: a web server may have unpacked it on the way
-    if begins[:2] == b"\x1f\x8b":
-        return gzip.open(stream)  # type: ignore[return-value]
-    if begins == b"\x28\xb5\x2f\xfd":
-        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))
-    return stream
-
-
-def _text(stream: IO[bytes]) -> io.TextIOWrapper:
-    # Bytes that are not UTF-8 become surrogates, which _row then finds and fails the one row for.
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def _read_csv(stream: IO[bytes], uri: str) -> Iterator[tuple[int, Any]]:
-    records = _csv_records(_text(stream))
-    _, first = next(records, (1, []))
-    columns = [name.strip() for name in first] if isinstance(first, list) else []
-    _check_columns(columns, uri)
-    for line, fields in records:
-        if isinstance(fields, str):
-            yield line, fields
-        elif len(fields) > len(columns):
-            yield line, f"{len(fields)} fields, more than the {len(columns)} of the first line"
-        elif fields:  # an empty line is none
-            # A column without a name, as pandas writes its index, is passed over.
-            yield line, {name: value for name, value in zip(columns, fields, strict=False) if name}
-
-
-def _csv_records(text: Iterable[str]) -> Iterator[tuple[int, list[str] | str]]:
-    """Give each record with the number of its line: its fields, or what is wrong with it.
-
-    A record goes on to the next line while a quote is open. A quote that is never closed, or closed where no field
-    ends, must not swallow the rows behind it: then its first line alone is wrong, and reading goes on with the second.
-    """
-    lines = enumerate(text, start=1)
-    again: list[tuple[int, str]] = []
-    while True:
-        number, line = again.pop(0) if again else next(lines, (0, ""))
-        if not number:
-            return
-        record = [line]
-        behind: list[tuple[int, str]] = []
-        while sum(part.count('"') for part in record) % 2 and len(record) <= LONGEST_RECORD:
-            following = again.pop(0) if again else next(lines, None)
-            if following is None:
-                break
-            behind.append(following)
-            record.append(following[1])
-        try:
-            yield number, next(csv.reader(record, strict=True), [])
-        except csv.Error as error:
-            again[:0] = behind
-            yield number, f"not a CSV row: {error}"
-
-
-def _check_columns(columns: list[str], uri: str) -> None:
-    if "uri" not in columns:
-        found = "".join(c if c.isprintable() else "?" for c in ", ".join(columns)[:80]) or "none"
-        raise ManifestError(f"{uri}: no uri column in the first line; its columns are {found}")
-    named = [name for name in columns if name]
-    if len(set(named)) < len(named):
-        raise ManifestError(f"{uri}: two columns have the same name")
-    if not all(_is_text(name) for name in named):
-        raise ManifestError(f"{uri}: the first line is not UTF-8; save the file as UTF-8")
-
-
-def _read_jsonl(stream: IO[bytes], uri: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(_text(stream), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield number, f"not JSON: {error}"
-            continue
-        if number == 1 and isinstance(record, list):
-            raise ManifestError(f"{uri}: one JSON array; write JSON Lines, one object a line")
-        yield number, record if isinstance(record, dict) else "not a JSON object"
-
-
-def _read_parquet(stream: IO[bytes], uri: str) -> Iterator[tuple[int, Any]]:
-    file = pq.ParquetFile(stream)
-    _check_columns(file.schema_arrow.names, uri)
-    number = 0
-    for batch in file.iter_batches(batch_size=10_000):
-        for record in batch.to_pylist():
-            number += 1
-            yield number, record
-
-
-_READERS = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
-
-
-def _row(record: dict[str, Any] | str, file: ManifestFile, line: int) -> ManifestRow:
-    """Make a row of a record, or of the reason why there is none."""
+def _table_row(record: Record, file: ManifestFile, line: int) -> ManifestRow:
+    """Make a row of a record, or of the reason why there is none. Nothing that a record holds may cost another."""
+    nothing = ManifestRow("", "", "", manifest=_clean(file.uri), line=line)
     if isinstance(record, str):
-        where = f"{posixpath.basename(file.uri)} line {line}"
-        failure = Failure("manifest", "bad_row", _clean(f"{where}: {record}"))
-        return ManifestRow("", "", "", manifest=_clean(file.uri), line=line, failure=failure)
-    fields = {str(name): _as_text(value) for name, value in record.items() if name and value not in (None, "")}
+        return _with_failure(nothing, record)
+    try:
+        return _row(record, file, line)
+    except Exception as error:
+        return _with_failure(nothing, f"cannot be used: {type(error).__name__}: {error}")
+
+
+def _row(fields: dict[str, str], file: ManifestFile, line: int) -> ManifestRow:
     uri = fields.get("uri", "").strip()
     id = fields.get("id", "").strip() or _id_from_uri(uri)
     source = storage.join(file.base, uri) if uri else ""
-    problem, here = None, _clean(file.uri)
-    if not uri:
-        problem = "no uri"
-    elif storage.is_web(file.base) and storage.scheme(source) == "file":
-        problem = "a local file, in a manifest on a web server"
-    elif not all(_is_text(text) for item in fields.items() for text in item):
-        problem = "not UTF-8"
-    elif _CONTROL.search(uri) or _CONTROL.search(storage.local_path(source)):
-        problem = "a control character in the uri"
+    category = fields.get("category", "").strip()
     row = ManifestRow(
         id=_clean(id),
         uri=_clean(uri),
         source=_clean(source),
-        category=_clean(fields["category"]) if "category" in fields else None,
+        category=_clean(category) if category else None,
         attributes={_clean(name): _clean(fields[name]) for name in sorted(fields) if name not in OWN_COLUMNS},
-        manifest=here,
+        manifest=_clean(file.uri),
         line=line,
     )
-    if problem:
-        where = f"{posixpath.basename(file.uri)} line {line}"
-        return replace(row, failure=Failure("manifest", "bad_row", _clean(f"{where}: {problem}")))
+    if not uri:
+        return _with_failure(row, "no uri")
+    if storage.is_web(file.base) and storage.scheme(source) == "file":
+        return _with_failure(row, "a local file, in a manifest on a web server")
+    if not all(_is_text(text) for item in fields.items() for text in item) or not _is_text(source):
+        return _with_failure(row, "not UTF-8; save the manifest as UTF-8")
+    if _CONTROL.search(uri) or _CONTROL.search(storage.local_path(source)):
+        return _with_failure(row, "a control character in the uri")
+    return _with_checked_id(row, id)
+
+
+def _with_failure(row: ManifestRow, problem: str) -> ManifestRow:
+    where = posixpath.basename(row.manifest.rstrip("/")) + (f" line {row.line}" if row.line else "")
+    return replace(row, failure=Failure("manifest", "bad_row", _in_one_line(f"{where}: {problem}")))
+
+
+def _with_checked_id(row: ManifestRow, id: str) -> ManifestRow:
     try:
         output_name(id, "")
     except PhotoError as error:
@@ -300,14 +267,8 @@ def _clean(value: str) -> str:
     return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
 
 
-def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bytes):  # as Parquet files of some writers hold text; what is no UTF-8 fails its row
-        return value.decode("utf-8", "surrogateescape")
-    if isinstance(value, (dict, list, bool)):
-        return json.dumps(value, sort_keys=True, default=str)
-    return str(value)
+def _in_one_line(value: str) -> str:
+    return _clean("".join(c if c.isprintable() else "?" for c in value))
 
 
 def _id_from_uri(uri: str) -> str:
@@ -319,12 +280,13 @@ def _id_from_uri(uri: str) -> str:
 
 
 def _without_ending(path: str) -> str:
-    return posixpath.splitext(posixpath.normpath(path.replace(os.sep, "/")).lstrip("/"))[0] if path else ""
+    """Take off the ending, and what leads out of the folder, as in `../photos/shoe.jpg`."""
+    return posixpath.splitext(_LEADING.sub("", posixpath.normpath(path.replace(os.sep, "/"))))[0] if path else ""
 
 
 def _reason(error: Exception) -> str:
     text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error) or type(error).__name__
-    return str(text).strip().splitlines()[0]
+    return next(iter(str(text).strip().splitlines()), type(error).__name__)
 
 
 def refuse_duplicates(rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
@@ -357,9 +319,16 @@ def unpack_rows(packed: bytes) -> Iterator[ManifestRow]:
 
 
 def in_batches(rows: Iterable[ManifestRow]) -> Iterator[Batch]:
-    """Pack rows a thousand at a time: a runner's overhead for each element is that of several rows."""
-    rows = iter(rows)
-    while batch := list(islice(rows, BATCH)):
+    """Pack rows a thousand at a time, fewer of long ones: a runner's overhead for each is that of several rows."""
+    batch: list[ManifestRow] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += len(row.uri) + sum(map(len, row.attributes.values()))
+        if len(batch) == BATCH or characters > BATCH_CHARACTERS:
+            yield len(batch), pack_rows(batch)
+            batch, characters = [], 0
+    if batch:
         yield len(batch), pack_rows(batch)
 
 
@@ -371,7 +340,15 @@ def keep_apart(rows: Iterable[ManifestRow], output: str) -> Iterator[ManifestRow
     """
     pictures = f"{_real_folder(output)}/images/"
     for row in rows:
-        if row.source and f"{_real_folder(storage.parent(row.source))}/".startswith(pictures):
+        if row.failure is not None:
+            yield row
+            continue
+        try:
+            folder = _real_folder(storage.parent(row.source))
+        except (OSError, ValueError) as error:  # what no file system has
+            yield _with_failure(row, f"no path: {error}")
+            continue
+        if f"{folder}/".startswith(pictures):
             raise FatalError(
                 f"{row.manifest} line {row.line}: the photo {row.uri} lies in {output}/images, where pictures are "
                 "written; use another --output"

@@ -14,6 +14,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import lru_cache
 from types import ModuleType
 from typing import IO
 from urllib.parse import unquote, urljoin
@@ -48,9 +49,23 @@ def join(folder: str, name: str) -> str:
     if scheme(name) != "file" or name.lower().startswith("file://") or os.path.isabs(name):
         return name
     if scheme(folder) == "file":
-        return os.path.normpath(os.path.join(local_path(folder), name))
+        return _normal(os.path.join(local_path(folder), name))
     bucket, path = objects.split(folder)
     return f"{GS}{bucket}/{posixpath.normpath(posixpath.join('/', path, name)).lstrip('/')}"
+
+
+def _normal(path: str) -> str:
+    """Take `.` and `//` out of a local path, and `..` as the file system does: behind a link it leads elsewhere."""
+    up, dots, rest = path.rpartition("/../")
+    if dots:
+        with suppress(ValueError, OSError):  # no path, as reading it will say
+            path = os.path.join(_real(f"{up}/.."), rest)
+    return os.path.normpath(path)
+
+
+@lru_cache(maxsize=1 << 12)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def parent(uri: str) -> str:
@@ -273,25 +288,47 @@ def _as_folder(uri: str) -> str:
 def glob(pattern: str) -> list[str]:
     """List the files that match a pattern (`*`, `?`, `[…]`; `**` spans folders), sorted; a name matches itself.
 
-    A web address is no pattern.
+    A folder in it that is there by that name is no pattern, and neither is a web address.
 
     Raises:
         PhotoError: an object store cannot be asked.
     """
-    if scheme(pattern) == "gs":
-        bucket, name = objects.split(pattern)
-        if not local_glob.has_magic(name):
-            return [pattern] if exists(pattern) else []
-        matcher = objects.glob_regex(name)
-        prefix = name[: min(name.find(c) for c in "*?[" if c in name)]
-        listed = (blob.name for blob in objects.list_blobs(bucket, prefix))
-        return sorted(f"{GS}{bucket}/{found}" for found in listed if matcher.fullmatch(found))
     if is_web(pattern):
         return [pattern]
-    path = local_path(pattern)
-    if os.path.isfile(path):  # a name may itself contain a bracket
-        return [path]
-    return sorted(found for found in local_glob.glob(path, recursive=True) if os.path.isfile(found))
+    if exists(pattern):  # a name may itself contain a bracket
+        return [pattern if scheme(pattern) == "gs" else local_path(pattern)]
+    folder, rest = split_pattern(pattern)
+    if not local_glob.has_magic(rest):
+        return []
+    if scheme(pattern) == "gs":
+        bucket, prefix = objects.split(_as_folder(folder))
+        matcher = objects.glob_regex(rest)
+        prefix += rest[: min(rest.find(c) for c in "*?[" if c in rest)]
+        listed = (blob.name for blob in objects.list_blobs(bucket, prefix))
+        start = len(objects.split(_as_folder(folder))[1])
+        return sorted(f"{GS}{bucket}/{found}" for found in listed if matcher.fullmatch(found[start:]))
+    found = local_glob.glob(rest, root_dir=folder or None, recursive=True)
+    return sorted(path for name in found if os.path.isfile(path := os.path.join(folder, name)))
+
+
+def split_pattern(pattern: str) -> tuple[str, str]:
+    """Split a pattern into the folder to look in, and what is looked for below it.
+
+    A folder that is there by the very name is taken for it, though the name may look like a pattern (`new [2]`).
+    """
+    if is_web(pattern):
+        return parent(pattern), pattern.rpartition("/")[2]
+    head = f"{GS}{objects.split(pattern)[0]}/" if scheme(pattern) == "gs" else ""
+    path = pattern[len(head) :] if head else local_path(pattern)
+    *folders, rest = path.split("/")
+    found: list[str] = []
+    for at, name in enumerate(folders):
+        if local_glob.has_magic(name) and not is_folder(head + "/".join([*found, name])):
+            rest = "/".join([*folders[at:], rest])
+            break
+        found.append(name)
+    folder = "/".join(found)
+    return (f"{head}{folder}".rstrip("/") if head else folder or "/" * path.startswith("/")), rest
 
 
 def has_magic(pattern: str) -> bool:
@@ -306,15 +343,17 @@ def same_file(one: str, other: str) -> bool:
     return os.path.realpath(local_path(one)) == os.path.realpath(local_path(other))
 
 
-def open_read(uri: str) -> IO[bytes]:
+def open_read(uri: str, largest_download: int) -> IO[bytes]:
     """Open a file, an object or what a web server answers for reading in pieces. Whoever calls trusts the address.
+
+    largest_download: bytes of what a web server may answer, which is fetched as a whole.
 
     Raises:
         OSError: it cannot be opened, or later, read to its end.
         PhotoError: a web server does not give it.
     """
     if is_web(uri):
-        return _web().download(uri, private=True)
+        return _web().download(uri, private=True, max_bytes=largest_download)
     if scheme(uri) == "gs":
         return io.BufferedReader(objects.ObjectReader(uri), buffer_size=1 << 20)
     return open(local_path(uri), "rb")

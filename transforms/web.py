@@ -70,8 +70,8 @@ def read(uri: str, max_bytes: int | None, private: bool) -> Blob:
     return _patiently(attempt, ATTEMPTS, PHOTO_S)
 
 
-def download(uri: str, private: bool) -> IO[bytes]:
-    """Fetch a manifest, however long it is, into a temporary file that ends with the stream.
+def download(uri: str, private: bool, max_bytes: int) -> IO[bytes]:
+    """Fetch a manifest into a temporary file that ends with the stream.
 
     Raises:
         PhotoError: as read does.
@@ -83,6 +83,8 @@ def download(uri: str, private: bool) -> IO[bytes]:
             with _answer("GET", uri, private, deadline) as response:
                 for part in _body(response, uri, None, deadline):
                     stream.write(part)
+                    if stream.tell() > max_bytes:
+                        raise PhotoError("too_large", f"{uri}: more than {max_bytes} bytes; fetch it and give the file")
         except BaseException:
             stream.close()
             raise
