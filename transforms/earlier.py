@@ -66,7 +66,7 @@ def _ends_well(shard: str) -> bool:
     """Tell whether a local file ends as a Parquet file does; objects appear whole."""
     if storage.scheme(shard) != "file":
         return True
-    with suppress(OSError), storage.open_read(shard) as stream:
+    with suppress(OSError), storage.open_read(shard, 0) as stream:
         stream.seek(-4, io.SEEK_END)
         return stream.read() == b"PAR1"
     return False
