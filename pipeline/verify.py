@@ -110,6 +110,10 @@ def _request(folder: str, flags: argparse.Namespace, others: Sequence[str]) -> R
     """Make the request again that a report was made for, whatever became of its policy file since."""
     settings: dict[str, Any] = read_run(folder, latest_run(folder)["run_id"])["settings"]
     command = settings["command"] if settings["command"] == "migrate" else "run"
+    if hidden := [manifest for manifest in settings.get("manifest", []) if "***@" in manifest]:
+        raise RunError(
+            f"{hidden[0]}: no report keeps a password; remove the pictures that differ, and run again as before"
+        )
     required = ["--manifest", "", "--output", "", *(["--policy", "0.7"] if command == "migrate" else [])]
     again = make_parser().parse_args([command, *required])
     known = {name: value for name, value in settings.items() if name in vars(again)}

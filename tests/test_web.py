@@ -16,7 +16,7 @@ import pytest
 from urllib3.util import connection
 from webserver import Site, chunked, cut, reset, serve, status
 
-from transforms import addresses, storage, web
+from transforms import addresses, hosts, storage, web
 from transforms.types import PhotoError
 
 
@@ -66,6 +66,7 @@ def test_what_never_goes_better_is_given_up_after_five_attempts(site: Site) -> N
         (chunked(b"abc", whole=False), "http_error", ""),
     ):
         site.log.clear()
+        hosts.known.cache_clear()
         site.tricks["/x"], site.always = [trick], {"/x"}
         error = fail(f"{site.url}/x")
         assert error.code == code
@@ -182,6 +183,7 @@ def test_a_server_that_never_comes_to_an_end_is_cut_off(site: Site, monkeypatch:
     ] * 2
     begun = time.monotonic()
     for path in ("/continue", "/header", "/trailer"):
+        hosts.known.cache_clear()
         assert fail(f"{site.url}{path}").code == "timeout"
         assert storage.source_facts([f"{site.url}{path}"], True) == {f"{site.url}{path}": None}
     done.set()
@@ -362,7 +364,7 @@ def test_a_host_that_does_not_answer_is_not_asked_for_every_photo(site: Site) ->
     site.always = {f"/{n}" for n in range(500)}
     site.tricks |= {path: [reset] for path in site.always}
     assert set(storage.source_facts([f"{site.url}{path}" for path in site.always], True).values()) == {None}
-    assert len(site.log) < 4 * (web.GIVE_UP_A_HOST + web.PARALLEL_REQUESTS)
+    assert len(site.log) < 3 * hosts.REQUESTS_PER_HOST
 
 
 def test_a_connection_serves_many_photos(site: Site) -> None:

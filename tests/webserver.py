@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from transforms import hosts
+
 
 @dataclass
 class Site:
@@ -34,6 +36,7 @@ class Site:
 def serve() -> Iterator[Site]:
     """Serve a site until the end of the block."""
     site = Site()
+    hosts.known.cache_clear()  # another server may have had this port
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

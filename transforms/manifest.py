@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
+from transforms.credentials import without_password, without_secrets
 from transforms.naming import output_name
 from transforms.packing import pack, unpack
 from transforms.types import Failure, FatalError, ManifestRow, PhotoError
@@ -38,6 +39,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 class ManifestError(Exception):
     """A manifest that is missing, empty or of no known form; one line for the user."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,14 +259,16 @@ _READERS = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
 def _row(record: dict[str, Any] | str, file: ManifestFile, line: int) -> ManifestRow:
     """Make a row of a record, or of the reason why there is none."""
     if isinstance(record, str):
-        where = f"{posixpath.basename(file.uri)} line {line}"
-        failure = Failure("manifest", "bad_row", _clean(f"{where}: {record}"))
-        return ManifestRow("", "", "", manifest=_clean(file.uri), line=line, failure=failure)
+        where = f"{posixpath.basename(storage.path_of(file.uri))} line {line}"
+        failure = Failure("manifest", "bad_row", _clean(f"{where}: {without_secrets(record)}"))
+        return ManifestRow("", "", "", manifest=_clean(without_secrets(file.uri)), line=line, failure=failure)
     fields = {str(name): _as_text(value) for name, value in record.items() if name and value not in (None, "")}
     uri = fields.get("uri", "").strip()
-    id = fields.get("id", "").strip() or _id_from_uri(uri)
+    id = without_password(fields.get("id", "").strip()) or _id_from_uri(uri)
     source = storage.join(file.base, uri) if uri else ""
-    problem, here = None, _clean(file.uri)
+    problem, here = None, _clean(without_secrets(file.uri))
+    fields = {name: without_password(value) for name, value in fields.items()}  # source alone is to keep it
+    uri = without_password(uri)
     if not uri:
         problem = "no uri"
     elif storage.is_web(file.base) and storage.scheme(source) == "file":
@@ -281,7 +287,7 @@ def _row(record: dict[str, Any] | str, file: ManifestFile, line: int) -> Manifes
         line=line,
     )
     if problem:
-        where = f"{posixpath.basename(file.uri)} line {line}"
+        where = f"{posixpath.basename(storage.path_of(file.uri))} line {line}"
         return replace(row, failure=Failure("manifest", "bad_row", _clean(f"{where}: {problem}")))
     try:
         output_name(id, "")
