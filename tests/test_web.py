@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,50 @@ def test_a_packed_body_is_unpacked_within_the_limit(site: Site) -> None:
     site.tricks["/x"], site.always = [packed], {"/x"}
     assert fail(f"{site.url}/x", 1_000_000).code == "too_large"
     assert len(storage.read(f"{site.url}/x", private=True).data) == 50_000_000
+
+
+@pytest.mark.parametrize("coding", ["gzip, gzip", "gzip,deflate,gzip", "br", "compress", "zstd, br"])
+def test_a_body_is_unpacked_once_or_not_at_all(site: Site, coding: str) -> None:
+    """A few bytes can be packed to unpack to terabytes, step by step; nobody needs that for a photo."""
+
+    def packed(handler: Any) -> None:
+        status(200, Content_Encoding=coding)(handler)
+
+    site.tricks["/x"], site.always = [packed], {"/x"}
+    error = fail(f"{site.url}/x")
+    assert error.code == "http_error"
+    assert "packed" in error.message
+    assert len(site.log) == 1
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_bomb_takes_the_memory_of_its_limit(site: Site, coding: str) -> None:
+    zeros = b"0" * (1 << 20)
+    if coding == "gzip":
+        data = gzip.compress(zeros * 200)
+    else:
+        data = pytest.importorskip("zstandard").compress(zeros * 200)
+    site.tricks["/x"] = [chunked(data)]
+    answer = site.tricks["/x"][0]
+
+    def packed(handler: Any) -> None:
+        send = handler.end_headers
+        handler.end_headers = lambda: (handler.send_header("Content-Encoding", coding), send())
+        answer(handler)
+
+    site.tricks["/x"] = [packed]
+    tracemalloc.start()
+    try:
+        assert fail(f"{site.url}/x", 1_000_000).code == "too_large"
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_coding_that_is_none_is_passed_over(site: Site) -> None:
+    for said in ("binary", "utf-8", "identity", "image/jpeg"):
+        site.tricks["/x"] = [status(200, Content_Encoding=said)]
+        assert storage.read(f"{site.url}/x", private=True).data == b""
 
 
 def test_a_silent_server_and_one_that_trickles_time_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,8 @@ METADATA = {
 """Where clouds keep a machine's credentials, apart from the link-local addresses that most use."""
 MOST_ADDRESSES = 4
 """Of one name; more are not tried."""
+CONNECT_S = 10.0
+"""How long connecting may take."""
 
 
 def is_public(address: Address) -> bool:
@@ -196,7 +198,7 @@ def _pools(private: bool) -> dict[str, type[HTTPConnectionPool]]:
 
         def _new_conn(self) -> socket.socket:
             self._may_be_cut_off()  # TLS begins before the request does
-            return connect(self.host, self.port, private, self.timeout, self.socket_options)
+            return connect(self.host, self.port, private, self.timeout or CONNECT_S, self.socket_options)
 
     class SecureConnection(Connection, HTTPSConnection):
         pass

@@ -22,10 +22,10 @@ _SECRET_PARAMETER = re.compile(rf"([?&;](?:{'|'.join(_SECRETS)})=)[^&#\s]+", re.
 
 
 def without_password(text: str) -> str:
-    """Replace user and password of each address in a text: `https://***@host/`. (Some servers' user is a token.)"""
-    if "@" not in text or "//" not in text and "http" not in text.lower():
+    """Replace user and password of each address in a text: `https://***@host/`, as some servers' user is a token."""
+    if "@" not in text or ("//" not in text and "http" not in text.lower()):
         return text
-    return _USER.sub(r"\1***@", _BROKEN_USER.sub(r"\1***@", text))
+    return _BROKEN_USER.sub(r"\1***@", _USER.sub(r"\1***@", text))
 
 
 def without_secrets(text: str) -> str:

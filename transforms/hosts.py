@@ -1,9 +1,8 @@
 """What each web server did lately, and whether to ask it: one that fails all who ask is left alone for a while.
 
-All requests of a process share what is known of a host (scheme, name and port). It is left alone after a few photos in a
-row had to be given up, and is then asked again by one request, after a pause that doubles. What had to be given up says
-little of one photo and much of the next: so a host is trusted with all attempts first, and with ever fewer and shorter
-ones while it fails.
+All requests of a process share what is known of a host (scheme, name and port). It is left alone after a few photos in
+a row had to be given up, and is then asked again by one request, after a pause that doubles. While it fails, each photo
+gets fewer and shorter attempts than the one before.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ LOST_IN_A_ROW = 3
 REFUSED_IN_A_ROW = 10
 """The same where it did answer, if only with 429 or 5xx: some servers say so of a single photo."""
 LOST_IN_ALL, ANSWERS_MAKE_UP_FOR = 10, 5
-"""So many photos given up after silence, each of which costs seconds, and answers between them help no more. Five answers
-make up for one, so that a host may be silent on every tenth photo for ever."""
+"""So many photos given up after silence, each of which costs seconds, and answers between them help no more. Five
+answers make up for one, so that a host may be silent on every tenth photo for ever."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 10.0, 300.0
 SUSPECT_S = 600.0
 """How long a host that was silent once gets less time to answer."""
@@ -99,6 +98,10 @@ class Host:
                 if probe:
                     self._probing = False
                 self._changed.notify_all()
+
+    def rests(self) -> bool:
+        """Tell whether it is left alone just now."""
+        return time.monotonic() < self._resting_until
 
     def _begin(self, method: str, uri: str) -> bool:
         """Wait until the request may be sent; tell whether it is the probe."""
@@ -184,9 +187,13 @@ class Host:
 
 def host_of(address: str) -> Host:
     """Give what this process knows of an address' host."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+        name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+    except ValueError:  # it is none, as asking for it will say
+        name = address
     with _lock:
-        return known(f"{parts.scheme.lower()}://{parts.netloc.rpartition('@')[2].lower()}")
+        return known(name)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -26,14 +26,13 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
-from transforms.addresses import CutOff, GuardedAdapter, cutting_off
+from transforms.addresses import CONNECT_S, CutOff, GuardedAdapter, cutting_off
 from transforms.credentials import without_password
 from transforms.hosts import REQUESTS_PER_HOST, AttemptError, Host, host_of
 from transforms.stopping import STOP
 from transforms.types import Blob, PhotoError, SourceFacts
 
 SCHEMES = ("http", "https")
-CONNECT_S = 10
 ANSWER_S, AGAIN_S, PROBE_S = 20, 5, 10
 """How long a server may be silent: at first; after it was; and when one that was left alone is asked again."""
 LEAST_BYTES_A_SECOND = 4096
@@ -128,24 +127,22 @@ def source_facts(uris: Iterable[str], private: bool) -> dict[str, SourceFacts | 
             key = size if size != "0" else None  # as some servers say of whatever is asked by HEAD
             return SourceFacts(version, lambda: key) if version else None
 
-    def ask_all(waiting: list[str]) -> None:
-        while waiting and not STOP.is_set():
+    def ask_all(host: Host) -> None:
+        while not STOP.is_set() and not host.rests():
             try:
-                uri = waiting.pop()
-            except IndexError:  # another thread took it
+                uri = waiting[host].pop()
+            except IndexError:  # all of its photos have been asked for
                 return
-            try:
+            with suppress(PhotoError):  # reading it will say why
                 facts[uri] = _patiently("HEAD", uri, private, ask, 2, PHOTO_S)
-            except PhotoError:
-                facts[uri] = None  # reading it will say why
 
     # Each host has a few threads of its own, so that one that takes its time keeps none from the others. Every host has
     # its first thread before any has its second.
-    by_host: dict[str, list[str]] = defaultdict(list)
+    waiting: dict[Host, list[str]] = defaultdict(list)
     for uri in uris:
         facts[uri] = None
-        by_host[uri.split("/", 3)[2]].append(uri)
-    turns = [waiting for turn in range(REQUESTS_PER_HOST) for waiting in by_host.values() if len(waiting) > turn]
+        waiting[host_of(uri)].append(uri)
+    turns = [host for turn in range(REQUESTS_PER_HOST) for host, photos in waiting.items() if len(photos) > turn]
     if turns:
         with ThreadPoolExecutor(min(PARALLEL_REQUESTS, len(turns))) as pool:
             list(pool.map(ask_all, turns))
@@ -175,7 +172,8 @@ def _patiently(
             wait = error.after + FIRST_WAIT_S * 2 ** (number - 1) * random.uniform(0.5, 1.5)
             waited += wait
             over = time.monotonic() + wait > deadline or waited > error.host.patience(LONGEST_WAIT_S)
-            if over or number >= error.host.attempts(attempts, uri, error):
+            most = 1 if error.silent and method == "HEAD" else error.host.attempts(attempts, uri, error)
+            if over or number >= most:
                 error.host.give_up(method, error)
                 raise
             if error.silent and photo:
@@ -195,9 +193,7 @@ def _answer(method: str, attempt: _Attempt) -> Iterator[requests.Response]:
     address = attempt.uri
     for _ in range(REDIRECTS + 1):
         with _translated(attempt, "bad_row" if address == attempt.uri else "http_error"):
-            request = _session(attempt.private).prepare_request(
-                requests.Request(method, address, auth=_auth(address))
-            )
+            request = _session(attempt.private).prepare_request(requests.Request(method, address, auth=_auth(address)))
             address = str(request.url)
         host = attempt.host(address)
         with host.request(method, attempt.uri) as probe:
@@ -229,13 +225,17 @@ def _send(request: requests.PreparedRequest, attempt: _Attempt) -> requests.Resp
     """Send a request, and read what comes before the body."""
     session, address = _session(attempt.private), str(request.url)
     now = time.monotonic()
-    patience = max(1, min(attempt.patience, attempt.deadline - now))
+    patience = max(0.05, min(attempt.patience, attempt.deadline - now))
     connect = min(CONNECT_S, patience)
     # A timeout of a socket begins anew with every byte, and headers of a few bytes a minute have no end.
-    attempt.cut_off.at(min(attempt.deadline, now + connect + patience))
+    attempt.cut_off.at(min(attempt.deadline, now + 1.25 * patience))
     with _translated(attempt):
         environment = session.merge_environment_settings(address, {}, True, None, None)  # proxies, certificates
-        return session.get_adapter(address).send(request, timeout=(connect, patience), **environment)
+        response = session.get_adapter(address).send(request, timeout=(connect, patience), **environment)
+    if attempt.cut_off.has_cut:  # then headers seem to be at their end
+        response.close()
+        raise attempt.silence()
+    return response
 
 
 def _auth(address: str) -> Any:
@@ -326,8 +326,8 @@ def _translated(attempt: _Attempt, no_address: str = "http_error") -> Iterator[N
         raise PhotoError(error.code, f"{uri}: {error.message}") from None
     except requests.exceptions.InvalidHeader as error:
         raise PhotoError("http_error", f"{uri}: {_line(error)}") from error
-    except ValueError as error:  # requests' InvalidURL and its like, and what IDNA refuses
-        raise PhotoError(no_address, f"{uri}: not an address: {_line(error)}") from error
+    except ValueError as error:  # requests' InvalidURL and its like, and what IDNA refuses; they may quote a password
+        raise PhotoError(no_address, f"{uri}: not an address, or it leads to what is none") from error
     except requests.exceptions.SSLError as error:
         raise PhotoError("http_error", f"{uri}: no secure connection: {_line(_cause(error))}") from error
     except (requests.RequestException, HTTPError, OSError) as error:
