@@ -153,19 +153,12 @@ def test_a_body_is_unpacked_once_or_not_at_all(site: Site, coding: str) -> None:
     assert len(site.log) == 1
 
 
-@pytest.mark.parametrize("coding", ["gzip", "zstd"])
-def test_a_bomb_takes_the_memory_of_its_limit(site: Site, coding: str) -> None:
-    zeros = b"0" * (1 << 20)
-    if coding == "gzip":
-        data = gzip.compress(zeros * 200)
-    else:
-        data = pytest.importorskip("zstandard").compress(zeros * 200)
-    site.tricks["/x"] = [chunked(data)]
-    answer = site.tricks["/x"][0]
+def test_a_bomb_takes_the_memory_of_its_limit(site: Site) -> None:
+    answer = chunked(gzip.compress(b"0" * 200_000_000))
 
     def packed(handler: Any) -> None:
         send = handler.end_headers
-        handler.end_headers = lambda: (handler.send_header("Content-Encoding", coding), send())
+        handler.end_headers = lambda: (handler.send_header("Content-Encoding", "gzip"), send())
         answer(handler)
 
     site.tricks["/x"] = [packed]

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from transforms.stopping import STOP
 from transforms.types import PhotoError
 
 REQUESTS_PER_HOST = 16
@@ -54,10 +53,10 @@ class AttemptError(PhotoError):
 
 
 class Host:
-    """One web server; used by many threads at once."""
+    """One web server, of which so many things are asked at the same time at most; used by many threads at once."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, most: int = REQUESTS_PER_HOST) -> None:
+        self.name, self.most = name, most
         self._changed = threading.Condition()
         self._requests = 0
         self._failing: set[str] = set()  # of which photos an attempt has failed since the last answer
@@ -105,11 +104,13 @@ class Host:
 
     def _begin(self, method: str, uri: str) -> bool:
         """Wait until the request may be sent; tell whether it is the probe."""
+        from transforms.stopping import STOP  # late, as it reads the lease, which lies in a storage
+
         with self._changed:
             while True:
                 first = self._by_head and method != "HEAD"
                 if not self._resting_until:
-                    if self._requests < REQUESTS_PER_HOST:
+                    if self._requests < self.most:
                         self._requests += 1
                         return False
                 elif not self._probing and (first or time.monotonic() >= self._resting_until):
