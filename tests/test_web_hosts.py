@@ -177,7 +177,7 @@ def test_it_is_the_host_behind_a_redirect_that_is_left_alone(site: Site) -> None
 
 
 @pytest.mark.parametrize("trick", [silent, reset, status(503)])
-def test_a_server_that_knows_no_head_loses_no_photo(site: Site, trick: Any) -> None:
+def test_a_server_that_knows_no_head_loses_no_photo(site: Site, trick: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     uris = put(site, 60)
 
     def no_head(handler: Any) -> None:
@@ -189,7 +189,10 @@ def test_a_server_that_knows_no_head_loses_no_photo(site: Site, trick: Any) -> N
 
     for path in site.pages:
         site.tricks[path] = [no_head]
-    assert set(storage.source_facts(uris, True).values()) == {None}
+    monkeypatch.setattr(hosts, "FIRST_PAUSE_S", 0.1)
+    assert set(storage.source_facts(uris[:30], True).values()) == {None}
+    time.sleep(0.2)
+    assert set(storage.source_facts(uris, True).values()) == {None}  # asked again, in vain
     assert len(site.asked("HEAD")) < 60
     assert set(read_all(uris, threads=8)) == {"not_found"}
 
@@ -221,7 +224,15 @@ def test_a_host_is_asked_a_few_things_at_once_and_another_does_not_wait_for_it(s
         assert known == {uri for uri in uris if not uri.startswith(silent_one.url)}
         assert time.monotonic() - begun < 60
         assert len(silent_one.log) < 3 * hosts.REQUESTS_PER_HOST
-    assert 1 < most[0] <= hosts.REQUESTS_PER_HOST
+        assert 1 < most[0] <= hosts.REQUESTS_PER_HOST
+        read_all(uris[:100], threads=40)
+    assert most[0] == hosts.REQUESTS_PER_HOST
+
+
+def test_headers_that_were_cut_off_are_no_answer(site: Site) -> None:
+    uris = put(site, 200, trickle(b"HTTP/1.1 200 OK\r\nX: "))
+    assert set(storage.source_facts(uris, True).values()) == {None}
+    assert len(site.log) < 3 * hosts.REQUESTS_PER_HOST
 
 
 def test_a_run_that_is_stopped_does_not_wait_for_a_server(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

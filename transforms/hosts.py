@@ -66,7 +66,7 @@ class Host:
         self._pause = 0.0
         self._resting_until = 0.0  # 0 if it is not left alone
         self._rested = -SUSPECT_S
-        self._by_head = False  # was never asked for a photo itself since; some servers know no HEAD
+        self._by_head = False  # only HEADs have failed: some servers know none, so the first GET need not wait
         self._probing = False
         self._did = ""
 
@@ -84,7 +84,7 @@ class Host:
             yield probe
         except AttemptError as error:
             error.host = self
-            self._failed(uri, error, probe)
+            self._failed(method, uri, error, probe)
             raise
         except PhotoError:
             self._answered()
@@ -124,12 +124,12 @@ class Host:
                 if STOP.is_set():
                     raise PhotoError("host_unavailable", f"{uri}: the run was stopped")
 
-    def _failed(self, uri: str, error: AttemptError, probe: bool) -> None:
+    def _failed(self, method: str, uri: str, error: AttemptError, probe: bool) -> None:
         with self._changed:
             if len(self._failing) < REQUESTS_PER_HOST:
                 self._failing.add(uri)
             if probe:
-                self._by_head = False
+                self._by_head = self._by_head and method == "HEAD"
                 self._rest(error)
 
     def _answered(self) -> None:
