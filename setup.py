@@ -34,7 +34,7 @@ setup(
         # A pair: torchvision is compiled against one torch, and one variant (CUDA or CPU) of it.
         "torch==2.13.*",
         "torchvision==0.28.*",
-        "urllib3>=2.3,<3",
+        "urllib3>=2.6,<3",
     ],
     extras_require={
         "gcp": ["apache-beam[gcp]==2.77.*"],

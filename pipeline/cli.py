@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from pipeline.flags import RequestError, RunError, make_parser
 from pipeline.signals import StoppedError
+from transforms.credentials import without_secrets
 
 KEPT = "whitesweep: what was finished is kept"
 GOES_ON = "the same command goes on from there"
@@ -40,10 +41,10 @@ def main(arguments: Sequence[str]) -> int:
 
         return run({"run": check_run, "migrate": check_migrate}[flags.command](flags, others))
     except RequestError as error:
-        print(f"whitesweep: {error}", file=sys.stderr)
+        print(f"whitesweep: {without_secrets(str(error))}", file=sys.stderr)
         return 2
     except RunError as error:
-        print(f"whitesweep: the run stopped: {error}", file=sys.stderr)
+        print(f"whitesweep: the run stopped: {without_secrets(str(error))}", file=sys.stderr)
         print(KEPT if error.dead_end else f"{KEPT}; {GOES_ON}", file=sys.stderr)
         return 1
     except StoppedError as error:

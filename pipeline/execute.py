@@ -26,6 +26,7 @@ from pipeline.options import RunRequest, find_report, make_folder
 from pipeline.signals import StoppedError, stopping_gently
 from pipeline.summary import summarise
 from transforms.commit import RunInfo, discard_shards, read_run, record_stop
+from transforms.credentials import without_secrets
 from transforms.earlier import BrokenReportError, NoReportError, latest_run
 from transforms.lease import Lease, LeaseError
 from transforms.retention import retire
@@ -36,7 +37,7 @@ from transforms.types import FatalError, PhotoError
 def run(request: RunRequest) -> int:
     """Run a checked request, print the summary, and give the exit code."""
     report = execute(request)
-    print(summarise(report, request))
+    print(without_secrets(summarise(report, request)))
     if report["reason"]:
         print(f"whitesweep: {report['reason']}", file=sys.stderr)
     return int(report["exit_code"])
@@ -53,7 +54,7 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
     """
     info = request.info
     make_folder(info.folder)
-    lease = Lease(info.folder, info.run_id, " ".join(sys.argv))
+    lease = Lease(info.folder, info.run_id, without_secrets(" ".join(sys.argv)))
     try:
         lease.acquire()
     except (LeaseError, FatalError, PhotoError) as error:
@@ -175,5 +176,5 @@ def _stopped_by(error: Exception) -> RunError:
     if kind in ("FatalError", "DeadEndError"):
         return RunError(line, dead_end=kind == "DeadEndError")
     with tempfile.NamedTemporaryFile("w", prefix="whitesweep-", suffix=".log", delete=False, encoding="utf-8") as log:
-        log.write("".join(traceback.format_exception(error)))
+        log.write(without_secrets("".join(traceback.format_exception(error))))
     return RunError(f"{line} (all of it: {log.name})", dead_end=kind == "FaultError")

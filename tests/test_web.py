@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from urllib3.util import connection
 from webserver import Site, chunked, cut, reset, serve, status
 
-from transforms import addresses, storage, web
+from transforms import addresses, hosts, storage, web
 from transforms.types import PhotoError
 
 
@@ -66,6 +67,7 @@ def test_what_never_goes_better_is_given_up_after_five_attempts(site: Site) -> N
         (chunked(b"abc", whole=False), "http_error", ""),
     ):
         site.log.clear()
+        hosts.known.cache_clear()
         site.tricks["/x"], site.always = [trick], {"/x"}
         error = fail(f"{site.url}/x")
         assert error.code == code
@@ -137,6 +139,43 @@ def test_a_packed_body_is_unpacked_within_the_limit(site: Site) -> None:
     assert len(storage.read(f"{site.url}/x", private=True).data) == 50_000_000
 
 
+@pytest.mark.parametrize("coding", ["gzip, gzip", "gzip,deflate,gzip", "br", "compress", "zstd, br"])
+def test_a_body_is_unpacked_once_or_not_at_all(site: Site, coding: str) -> None:
+    """A few bytes can be packed to unpack to terabytes, step by step; nobody needs that for a photo."""
+
+    def packed(handler: Any) -> None:
+        status(200, Content_Encoding=coding)(handler)
+
+    site.tricks["/x"], site.always = [packed], {"/x"}
+    error = fail(f"{site.url}/x")
+    assert error.code == "http_error"
+    assert "packed" in error.message
+    assert len(site.log) == 1
+
+
+def test_a_bomb_takes_the_memory_of_its_limit(site: Site) -> None:
+    answer = chunked(gzip.compress(b"0" * 200_000_000))
+
+    def packed(handler: Any) -> None:
+        send = handler.end_headers
+        handler.end_headers = lambda: (handler.send_header("Content-Encoding", "gzip"), send())
+        answer(handler)
+
+    site.tricks["/x"] = [packed]
+    tracemalloc.start()
+    try:
+        assert fail(f"{site.url}/x", 1_000_000).code == "too_large"
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_coding_that_is_none_is_passed_over(site: Site) -> None:
+    for said in ("binary", "utf-8", "identity", "image/jpeg"):
+        site.tricks["/x"] = [status(200, Content_Encoding=said)]
+        assert storage.read(f"{site.url}/x", private=True).data == b""
+
+
 def test_a_silent_server_and_one_that_trickles_time_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "ANSWER_S", 1)
     monkeypatch.setattr(web, "ATTEMPTS", 2)
@@ -182,6 +221,7 @@ def test_a_server_that_never_comes_to_an_end_is_cut_off(site: Site, monkeypatch:
     ] * 2
     begun = time.monotonic()
     for path in ("/continue", "/header", "/trailer"):
+        hosts.known.cache_clear()
         assert fail(f"{site.url}{path}").code == "timeout"
         assert storage.source_facts([f"{site.url}{path}"], True) == {f"{site.url}{path}": None}
     done.set()
@@ -362,7 +402,7 @@ def test_a_host_that_does_not_answer_is_not_asked_for_every_photo(site: Site) ->
     site.always = {f"/{n}" for n in range(500)}
     site.tricks |= {path: [reset] for path in site.always}
     assert set(storage.source_facts([f"{site.url}{path}" for path in site.always], True).values()) == {None}
-    assert len(site.log) < 4 * (web.GIVE_UP_A_HOST + web.PARALLEL_REQUESTS)
+    assert len(site.log) < 3 * hosts.REQUESTS_PER_HOST
 
 
 def test_a_connection_serves_many_photos(site: Site) -> None:

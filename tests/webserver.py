@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from transforms import hosts
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Site:
 def serve() -> Iterator[Site]:
     """Serve a site until the end of the block."""
     site = Site()
+    hosts.known.cache_clear()  # another server may have had this port
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -120,5 +124,18 @@ def chunked(*parts: bytes, whole: bool = True) -> Callable[[Any], None]:
             handler.wfile.write(b"0\r\n\r\n")
         else:
             handler.close_connection = True
+
+    return answer
+
+
+def trickle(begin: bytes, drop: bytes = b"x") -> Callable[[Any], None]:
+    """Send the beginning of an answer, and then a few bytes a second for as long as anybody listens."""
+
+    def answer(handler: Any) -> None:
+        handler.close_connection = True
+        handler.wfile.write(begin)
+        while True:
+            time.sleep(0.05)
+            handler.wfile.write(drop)
 
     return answer

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.budget import over_budget
+from transforms.credentials import without_password
 from transforms.effort import Effort
 from transforms.lease import owner, standing
 from transforms.schema import SCHEMA_VERSION, missing_shards
@@ -219,4 +220,4 @@ def _gone_table(gone: list[Gone]) -> bytes:
 
 
 def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    return (without_password(json.dumps(value, indent=2, ensure_ascii=False)) + "\n").encode()

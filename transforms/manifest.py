@@ -16,6 +16,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from transforms import storage
+from transforms.credentials import without_password, without_secrets
 from transforms.naming import output_name
 from transforms.packing import pack, unpack
 from transforms.tables import OWN_COLUMNS, Record, TableError, read_csv, read_jsonl, read_parquet
@@ -46,6 +47,9 @@ _LEADING = re.compile(r"^(\.{0,2}(/|$))+")
 
 class ManifestError(Exception):
     """A manifest that is missing, empty or of no known form; one line for the user."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +206,7 @@ def read_manifest(file: ManifestFile) -> Iterator[ManifestRow]:
 def _image_row(uri: str, id: str, file: ManifestFile) -> ManifestRow:
     """Make a row of a file: its name may hold what no manifest would, such as spaces at its ends or line breaks."""
     path = _below(uri, file.base)
-    row = ManifestRow(_clean(id), _clean(path), _clean(uri), manifest=_clean(file.uri))
+    row = ManifestRow(_clean(id), _clean(path), _clean(uri), manifest=_clean(without_secrets(file.uri)))
     if not (_is_text(path) and _is_text(uri)):
         return _with_failure(row, "a file name that is not UTF-8; rename the file or folder")
     return _with_checked_id(row, id)
@@ -210,27 +214,28 @@ def _image_row(uri: str, id: str, file: ManifestFile) -> ManifestRow:
 
 def _table_row(record: Record, file: ManifestFile, line: int) -> ManifestRow:
     """Make a row of a record, or of the reason why there is none. Nothing that a record holds may cost another."""
-    nothing = ManifestRow("", "", "", manifest=_clean(file.uri), line=line)
+    nothing = ManifestRow("", "", "", manifest=_clean(without_secrets(file.uri)), line=line)
     if isinstance(record, str):
-        return _with_failure(nothing, record)
+        return _with_failure(nothing, without_secrets(record))
     try:
         return _row(record, file, line)
     except Exception as error:
-        return _with_failure(nothing, f"cannot be used: {type(error).__name__}: {error}")
+        return _with_failure(nothing, without_secrets(f"cannot be used: {type(error).__name__}: {error}"))
 
 
 def _row(fields: dict[str, str], file: ManifestFile, line: int) -> ManifestRow:
     uri = fields.get("uri", "").strip()
-    id = fields.get("id", "").strip() or _id_from_uri(uri)
+    id = without_password(fields.get("id", "").strip()) or _id_from_uri(uri)
     source = storage.join(file.base, uri) if uri else ""
-    category = fields.get("category", "").strip()
+    fields = {name: without_password(value) for name, value in fields.items()}  # source alone is to keep it
+    uri, category = without_password(uri), fields.get("category", "").strip()
     row = ManifestRow(
         id=_clean(id),
         uri=_clean(uri),
         source=_clean(source),
         category=_clean(category) if category else None,
         attributes={_clean(name): _clean(fields[name]) for name in sorted(fields) if name not in OWN_COLUMNS},
-        manifest=_clean(file.uri),
+        manifest=_clean(without_secrets(file.uri)),
         line=line,
     )
     if not uri:
@@ -245,7 +250,8 @@ def _row(fields: dict[str, str], file: ManifestFile, line: int) -> ManifestRow:
 
 
 def _with_failure(row: ManifestRow, problem: str) -> ManifestRow:
-    where = posixpath.basename(row.manifest.rstrip("/")) + (f" line {row.line}" if row.line else "")
+    name = posixpath.basename(storage.path_of(row.manifest).rstrip("/"))
+    where = name + (f" line {row.line}" if row.line else "")
     return replace(row, failure=Failure("manifest", "bad_row", _in_one_line(f"{where}: {problem}")))
 
 

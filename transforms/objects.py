@@ -10,17 +10,21 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
+from transforms.hosts import AttemptError, Host
 from transforms.types import Blob, PhotoError, SourceFacts
 
 GS = "gs://"
 TIMEOUT_S = 60
 PARALLEL_REQUESTS = 32
 """Requests at once where many small ones are due; an answer takes some 20 ms, most of it waiting."""
-
+STORE = Host("Google Cloud Storage", 2 * PARALLEL_REQUESTS)
+"""What it did lately; of photos alone, as a run cannot go on without its output."""
+PATIENCE_S, SHORT_PATIENCE_S = {"GET": 120, "HEAD": 60}, 10
+"""How long one is asked for, the client's own attempts together: at first, and once others were asked for in vain."""
 
 _client_lock = threading.Lock()
 
@@ -78,6 +82,27 @@ def _translated(uri: str, doing: str = "read") -> Iterator[None]:
         raise PhotoError("http_error", f"{uri}: {str(error).splitlines()[0]}") from error
 
 
+@contextmanager
+def _photo(method: str, uri: str) -> Iterator[dict[str, Any]]:
+    """Give how to ask for a photo, unless the store fails all that are asked for (see hosts)."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    try:
+        with STORE.request(method, uri) as probe:
+            short = probe or STORE.is_suspect(uri)
+            seconds = SHORT_PATIENCE_S if short else PATIENCE_S[method]
+            try:
+                with _translated(uri):
+                    yield {"timeout": min(seconds, TIMEOUT_S), "retry": DEFAULT_RETRY.with_timeout(seconds)}
+            except PhotoError as error:
+                if error.code not in ("timeout", "http_error"):
+                    raise
+                raise AttemptError(error.code, uri, error.message.removeprefix(f"{uri}: ")) from error
+    except AttemptError as error:
+        STORE.give_up(method, error)
+        raise
+
+
 def exists(uri: str) -> bool:
     """Tell whether there is an object of this name."""
     with _translated(uri):
@@ -107,14 +132,15 @@ def read(uri: str, max_bytes: int | None) -> Blob:
     bucket, name = split(uri)
     if not bucket or not name:
         raise PhotoError("not_found", f"{uri}: no such object")
-    with _translated(uri):
-        blob = client().bucket(bucket).get_blob(name, timeout=TIMEOUT_S)
+    is_photo = max_bytes is not None
+    with _translated(uri), _photo("GET", uri) if is_photo else nullcontext({"timeout": TIMEOUT_S}) as how:
+        blob = client().bucket(bucket).get_blob(name, **how)
         if blob is None:
             raise PhotoError("not_found", f"{uri}: no such object")
         if max_bytes is not None and blob.size > max_bytes:
             raise PhotoError("too_large", f"{uri}: {blob.size} bytes, the limit is {max_bytes} (--max_bytes)")
         version = str(blob.generation)  # the one that is then downloaded; the download may forget it
-        return Blob(blob.download_as_bytes(timeout=TIMEOUT_S), version)
+        return Blob(blob.download_as_bytes(**how), version)
 
 
 def source_facts(uris: Iterable[str]) -> dict[str, SourceFacts | None]:
@@ -123,8 +149,8 @@ def source_facts(uris: Iterable[str]) -> dict[str, SourceFacts | None]:
     def ask(uri: str) -> SourceFacts | None:
         bucket, name = split(uri)
         try:
-            with _translated(uri):
-                blob = client().bucket(bucket).get_blob(name, timeout=TIMEOUT_S) if name else None
+            with _photo("HEAD", uri) as how:
+                blob = client().bucket(bucket).get_blob(name, **how) if name else None
         except PhotoError:
             return None  # reading it will say why
         if blob is None:

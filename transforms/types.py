@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transforms.credentials import without_secrets
 from transforms.effort import Effort
 from transforms.packing import pack, unpack
 
@@ -40,9 +41,10 @@ FAILURE_CODES = {
 
 
 class PhotoError(Exception):
-    """What is wrong with one photo; it becomes a failed row and harms no other."""
+    """What is wrong with one photo; it becomes a failed row and harms no other. No password gets into its message."""
 
     def __init__(self, code: str, message: str) -> None:
+        message = without_secrets(message)
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
@@ -54,6 +56,9 @@ class PhotoError(Exception):
 
 class FatalError(Exception):
     """What no other photo would survive either (a full disk, a dead device): it stops the run. One line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 class DeadEndError(FatalError):
