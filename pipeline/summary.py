@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.options import RunRequest
-from transforms.types import FAILURE_CODES
+from transforms.types import FAILURE_CODES, in_one_line
 
 
 def summarise(run: dict[str, Any], request: RunRequest) -> str:
@@ -41,7 +41,7 @@ def summarise(run: dict[str, Any], request: RunRequest) -> str:
     failed, first = statuses.get("failed", 0), run["first_failures"]
     if failed:
         lines.append(f"failures: the rows of the report whose status is failed, {failed} of them")
-        lines += [f"  {f['id'] or '(no id)'}: {f['code']}: {f['uri']}: {f['message']}" for f in first]
+        lines += [in_one_line(f"  {f['id'] or '(no id)'}: {f['code']}: {f['uri']}: {f['message']}") for f in first]
         if failed > len(first):
             lines.append(f"  … and {failed - len(first)} more")
     return "\n".join(lines)

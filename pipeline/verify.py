@@ -18,7 +18,7 @@ from transforms import storage
 from transforms.commit import read_run
 from transforms.earlier import NoReportError, latest_run, newest_report
 from transforms.lease import LeaseError, check_free
-from transforms.types import FatalError, PhotoError
+from transforms.types import FatalError, PhotoError, in_one_line
 from transforms.verify import PROBLEMS, Difference, Verdict, read_verdict, write_verdict
 
 SHOWN = 10
@@ -76,7 +76,8 @@ def _summary(folder: str, verdict: Verdict) -> str:
     counts = Counter(difference.problem for difference in differences)
     lines = [f"{folder}: {verdict.rows} rows verified, {len(differences)} differences"]
     lines += [f"  {counts[problem]:6d} {problem}: {said}" for problem, said in PROBLEMS.items() if problem in counts]
-    lines += [f"  {d.id or '(no id)'}: {d.problem}: {d.name or 'report'}: {d.message}" for d in differences[:SHOWN]]
+    said = (f"  {d.id or '(no id)'}: {d.problem}: {d.name or 'report'}: {d.message}" for d in differences[:SHOWN])
+    lines += map(in_one_line, said)
     if len(differences) > SHOWN:
         lines.append(f"  … and {len(differences) - SHOWN} more")
     return "\n".join(lines)

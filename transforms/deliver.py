@@ -17,7 +17,17 @@ from transforms.pictures import look_at, remove_picture, write_picture
 from transforms.policy import Rule
 from transforms.render import OutputSettings, StepError, failure_of, render, settings_sha256, step
 from transforms.stopping import stop_watch
-from transforms.types import Cutout, Failure, FatalError, ManifestRow, Outcome, OutputFile, PhotoError, ReportRow
+from transforms.types import (
+    Cutout,
+    Failure,
+    FatalError,
+    ManifestRow,
+    Outcome,
+    OutputFile,
+    PhotoError,
+    ReportRow,
+    in_one_line,
+)
 from transforms.work import Work
 
 if TYPE_CHECKING:
@@ -186,8 +196,7 @@ def _failed(row: ManifestRow, report: ReportRow, failure: Failure, config: Proce
 
 
 def _fail(report: ReportRow, failure: Failure) -> ReportRow:
-    # A file's name, which the message quotes, may hold anything.
-    message = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in failure.message)
+    message = in_one_line(failure.message)
     return replace(report, status="failed", stage=failure.stage, code=failure.code, message=message)
 
 

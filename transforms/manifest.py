@@ -20,7 +20,7 @@ from transforms.credentials import without_password, without_secrets
 from transforms.naming import output_name
 from transforms.packing import pack, unpack
 from transforms.tables import OWN_COLUMNS, Record, TableError, read_csv, read_jsonl, read_parquet
-from transforms.types import Failure, FatalError, ManifestRow, PhotoError
+from transforms.types import Failure, FatalError, ManifestRow, PhotoError, in_one_line
 from transforms.unpacking import UnpackingError, unpacked
 
 TABLE_ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
@@ -252,7 +252,7 @@ def _row(fields: dict[str, str], file: ManifestFile, line: int) -> ManifestRow:
 def _with_failure(row: ManifestRow, problem: str) -> ManifestRow:
     name = posixpath.basename(storage.path_of(row.manifest).rstrip("/"))
     where = name + (f" line {row.line}" if row.line else "")
-    return replace(row, failure=Failure("manifest", "bad_row", _in_one_line(f"{where}: {problem}")))
+    return replace(row, failure=Failure("manifest", "bad_row", in_one_line(f"{where}: {problem}")))
 
 
 def _with_checked_id(row: ManifestRow, id: str) -> ManifestRow:
@@ -271,10 +271,6 @@ def _is_text(value: str) -> bool:
 def _clean(value: str) -> str:
     """Make a string that a report can hold."""
     return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
-
-
-def _in_one_line(value: str) -> str:
-    return _clean("".join(c if c.isprintable() else "?" for c in value))
 
 
 def _id_from_uri(uri: str) -> str:

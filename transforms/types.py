@@ -40,6 +40,13 @@ FAILURE_CODES = {
 """Every code that a failed row can carry, with its meaning."""
 
 
+def in_one_line(text: str) -> str:
+    """Make of a text a line that a report can hold and a terminal be shown: names of files may hold anything."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
 class PhotoError(Exception):
     """What is wrong with one photo; it becomes a failed row and harms no other. No password gets into its message."""
 
