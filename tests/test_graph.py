@@ -22,7 +22,7 @@ from transforms.process import ProcessPhotos
 from transforms.saliency import PredictSaliency
 from transforms.sharpen import Sharpening
 from transforms.types import ManifestRow, MapOrigin
-from transforms.work import Work
+from transforms.work import Held, Work
 from weights.files import WeightsFile
 
 CONFIG = ProcessConfig(
@@ -77,7 +77,7 @@ def test_only_steps_inside_that_stage_handle_pixels() -> None:
 
 
 def test_a_photo_that_is_brought_to_a_stage_boundary_stops_the_run() -> None:
-    work = Work((ManifestRow("a", "u", "s"),), data=b"12345")
+    work = Work((ManifestRow("a", "u", "s"),), held=Held(b"12345"))
     assert coders.registry.get_coder(Work).estimate_size(work) == 5  # Beam's own would pickle it to find out
     root = beam.Pipeline(runner="FnApiRunner")
     works = root | beam.Create([1]) | beam.Map(lambda _: work).with_output_types(Work)

@@ -19,7 +19,7 @@ from model.engine import DeviceFaultError, Engine, EngineConfig, OutOfMemoryErro
 from transforms import saliency
 from transforms.saliency import PredictSaliency, predict_each, the_engine
 from transforms.types import Failure, FatalError, ManifestRow, Photo, PhotoError
-from transforms.work import Work
+from transforms.work import Held, Work
 
 
 class Fussy:
@@ -140,9 +140,8 @@ def test_a_batch_of_big_photos_does_not_wait_to_be_full(
     monkeypatch.setattr(saliency, "predict_batch", watched)
     step = saliency._Predict(EngineConfig(None, "cpu", "fp32"))  # type: ignore[arg-type]  # no engine is loaded
     step.start_bundle()
-    done = [
-        out for work in map(work_of, range(10)) for out in step.process(replace(work, photo=photo), 0, GlobalWindow())
-    ]
+    works = [replace(work_of(n), held=Held(photo=photo)) for n in range(10)]
+    done = [out for work in works for out in step.process(work, 0, GlobalWindow())]
     done += step.finish_bundle()
     assert found == sizes
     assert [out.value.map_key for out in done if isinstance(out, WindowedValue)] == [str(n) for n in range(10)]

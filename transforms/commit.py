@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.budget import over_budget
-from transforms.credentials import without_password
+from transforms.credentials import without_password, without_secrets
 from transforms.effort import Effort
 from transforms.lease import owner, standing
 from transforms.schema import SCHEMA_VERSION, missing_shards
@@ -154,7 +154,8 @@ def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone], 
     }
     if total.traces:
         told = "\n".join(f"{id}:\n{trace}" for id, trace in total.traces)
-        write_or_stop(f"{base}/{TRACES_FILE}", told.encode("utf-8", "backslashreplace"), "text/plain")
+        data = without_secrets(told).encode("utf-8", "backslashreplace")
+        write_or_stop(f"{base}/{TRACES_FILE}", data, "text/plain")
     if ordered:
         write_or_stop(f"{base}/gone.parquet", _gone_table(ordered), PARQUET)
     write_or_stop(f"{base}/run.json", _json(run), JSON)

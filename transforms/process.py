@@ -48,12 +48,13 @@ def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
         blob = step(effort, "read", storage.read, rows[0].source, config.limits.max_bytes, config.private)
         effort.counts["photos_read"] += 1
         sha256 = hashlib.sha256(blob.data).hexdigest()
-        work = replace(work, source_version=blob.version or None, source_sha256=sha256, data=blob.data)
+        work.held.data = blob.data
+        work = replace(work, source_version=blob.version or None, source_sha256=sha256)
         image = step(effort, "decode", open_photo, blob.data, config.limits)
-        work = replace(work, room=PIXELS.reserve(bytes_to_render(image, len(blob.data), config.output.format)))
-        photo = step(effort, "decode", decode_opened, image)
+        work.held.room = PIXELS.reserve(bytes_to_render(image, len(blob.data), config.output.format))
+        work.held.photo = photo = step(effort, "decode", decode_opened, image)
         del image
-        work = step(effort, "maps", find_map, replace(work, photo=photo), config)
+        work = step(effort, "maps", find_map, work, config)
         if work.saliency is not None:
             return work
         assert config.maps is not None  # or find_map would have raised
@@ -61,8 +62,6 @@ def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
     except FatalError:
         raise
     except Exception as error:
-        if work.room is not None:
-            work.room.release()
         return replace(work, failure=failure_of("decode", error))
 
 
@@ -130,8 +129,7 @@ class _Finish(beam.DoFn):
             for name, seconds in outcome.effort.seconds.items():
                 Metrics.counter(NAMESPACE, f"{name}_msec").inc(int(seconds * 1000))
             yield outcome
-        if work.room is not None:
-            work.room.release()
+        work.held.release()
 
 
 class ProcessPhotos(beam.PTransform):

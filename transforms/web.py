@@ -135,7 +135,7 @@ def source_facts(uris: Iterable[str], private: bool) -> dict[str, SourceFacts | 
                 uri = waiting[host].pop()
             except IndexError:  # all of its photos have been asked for
                 return
-            with suppress(PhotoError):  # reading it will say why
+            with suppress(Exception):  # whatever it is, reading the photo will say it, and costs that photo alone
                 facts[uri] = _patiently("HEAD", uri, private, ask, 2, PHOTO_S)
 
     # Each host has a few threads of its own, so that one that takes its time keeps none from the others. Every host has
@@ -332,7 +332,8 @@ def _translated(attempt: _Attempt, no_address: str = "http_error") -> Iterator[N
         raise PhotoError(no_address, f"{uri}: not an address, or it leads to what is none") from error
     except requests.exceptions.SSLError as error:
         raise PhotoError("http_error", f"{uri}: no secure connection: {_line(_cause(error))}") from error
-    except (requests.RequestException, HTTPError, OSError) as error:
+    # urllib3 trips over a connection that is closed between two of its steps (AttributeError of its socket).
+    except (requests.RequestException, HTTPError, OSError, AttributeError) as error:
         cause = _cause(error)
         if attempt.cut_off.has_cut or isinstance(error, requests.Timeout) or isinstance(cause, TimeoutError):
             raise attempt.silence() from error

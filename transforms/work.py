@@ -14,13 +14,30 @@ from transforms.pixel_budget import Reservation
 from transforms.types import Failure, ManifestRow, MapOrigin, Photo, SaliencyMap
 
 
+@dataclass(slots=True)
+class Held:
+    """What a photo holds of memory until its rows are done: its file, its pixels, and the room that it has for them.
+
+    There is one for a photo, whatever is found out of it: runners hold on to an element for longer than it is of use.
+    """
+
+    data: bytes = b""
+    photo: Photo | None = None
+    room: Reservation | None = None
+
+    def release(self) -> None:
+        """Let go of all of it."""
+        self.data, self.photo = b"", None
+        if self.room is not None:
+            self.room.release()
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What is known so far of one photo and of the manifest rows that name it.
 
-    data: the photo's file. network_input: uint8 [320, 320, 3] while the photo waits for the network, else None.
+    held: its file and its pixels. network_input: uint8 [320, 320, 3] while it waits for the network, else None.
     origin: what made the map, or will.
-    room: what the decoded photo may take of memory, given back when its rows are done.
     failure: why the photo goes no further; then it passes the remaining steps untouched.
     """
 
@@ -28,15 +45,23 @@ class Work:
     effort: Effort = field(default_factory=Effort)
     source_version: str | None = None
     source_sha256: str | None = None
-    data: bytes = b""
-    photo: Photo | None = None
+    held: Held = field(default_factory=Held)
     map_key: str = ""
     network_input: NDArray[np.uint8] | None = None
     saliency: SaliencyMap | None = None
     origin: MapOrigin | None = None
     is_new_map: bool = False
     failure: Failure | None = None
-    room: Reservation | None = None
+
+    @property
+    def data(self) -> bytes:
+        """The photo's file."""
+        return self.held.data
+
+    @property
+    def photo(self) -> Photo | None:
+        """The decoded photo."""
+        return self.held.photo
 
     @property
     def nbytes(self) -> int:
