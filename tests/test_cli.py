@@ -182,7 +182,7 @@ def test_what_nobody_foresaw_is_one_line_that_names_a_log(
     def surprise(*_: object) -> None:
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr("transforms.render.describe", surprise)
+    monkeypatch.setattr("transforms.report.to_parquet", surprise)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert run("run", "--manifest", photos, "--output", tmp_path / "out", "--model", "u2netp") == 1
     printed = capsys.readouterr().err

@@ -14,7 +14,7 @@ from conftest import digests, draw_product, newest, report_rows, run, run_json
 from gs import emulator
 
 from transforms import storage
-from transforms.verify import PROBLEMS, check_rows
+from transforms.verify import PROBLEMS, check_rows, read_gone
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 
@@ -56,10 +56,11 @@ def link_to_itself(path: Path) -> None:
     path.symlink_to(path.name)
 
 
+ORPHAN = "images/p9.jpg"
 DAMAGES: dict[str, Callable[[Path], Any]] = {
     "missing": lambda output: (output / "images/p1.jpg").unlink(),
     "altered": lambda output: flip(output / "images/p1.jpg"),
-    "orphaned": lambda output: shutil.copy(output / "images/p1.jpg", output / "images/p9.jpg"),
+    "orphaned": lambda output: shutil.copy(output / "images/p1.jpg", output / ORPHAN),
     "unreadable": lambda output: link_to_itself(output / "images/p1.jpg"),
     "missing_map": lambda output: a_map(output, "p1").unlink(),
     "altered_map": lambda output: shutil.copy(a_map(output, "p2"), a_map(output, "p1")),
@@ -87,6 +88,9 @@ def test_finds_and_repairs(problem: str, output: Path, capsys: pytest.CaptureFix
     assert "nothing differs" in capsys.readouterr().out
     assert not (output / "report/verify.parquet").exists()
     repaired = digests(output)
+    if problem == "orphaned":  # somebody may be showing it: it stays, and the report lists it
+        assert repaired.pop(ORPHAN) == whole["images/p1.jpg"]
+        assert read_gone(str(newest(output))) == [ORPHAN]
     assert {name: digest for name, digest in repaired.items() if name in whole and "report" not in name} == {
         name: digest for name, digest in whole.items() if "report" not in name
     }
@@ -144,9 +148,12 @@ def test_nothing_to_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_a_report_that_cannot_be_read_stops_it(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shard,) = newest(output).glob("part-*")
-    shard.write_bytes(b"no parquet")
+    shard.write_bytes(b"PAR1 no parquet PAR1")
     assert run("verify", "--output", output) == 1
     assert "part-00000-of-00001.parquet: cannot be read" in capsys.readouterr().err
+    shard.write_bytes(b"no parquet")
+    assert run("verify", "--output", output) == 2
+    assert "part-00000-of-00001.parquet: breaks off" in capsys.readouterr().err
     shard.unlink()
     assert run("verify", "--output", output) == 2
 

@@ -21,8 +21,8 @@ from transforms.patience import pixels_to_decode
 PLAIN = 13
 """Bytes a pixel of any photo: decoded 3, mask 1, picture 3, Pillow's own copy for the encoder 4; and the result."""
 
-CONVERTED, DEEP, SEE_THROUGH = 16, 28, 22
-"""The same of a photo with a colour profile or other colours than RGB, with more than 8 bits, with transparency."""
+CONVERTED, SEE_THROUGH = 16, 22
+"""The same of a photo with a colour profile, of other colours than RGB or more than 8 bits; and with transparency."""
 
 WEBP = 34
 """The same of a WebP, read or written: its library keeps four pictures."""
@@ -51,8 +51,6 @@ def bytes_to_render(image: Image.Image, file_bytes: int, output: str) -> int:
     each = PLAIN if mode in ("1", "L", "P", "RGB") and not image.info.get("icc_profile") else CONVERTED
     if image.has_transparency_data or mode in ("PA", "La", "RGBa"):
         each = AVIF_SEE_THROUGH if format == "AVIF" else SEE_THROUGH
-    if mode.startswith("I") or mode == "F":
-        each = max(each, DEEP)
     if output == "webp" or format == "WEBP":
         each = max(each, WEBP)
     return pixels_to_decode(image) * each + file_bytes

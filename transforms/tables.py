@@ -18,7 +18,6 @@ from functools import lru_cache
 from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transforms.unpacking import CHUNK, Allowance
@@ -390,7 +389,7 @@ def _is_text(type: pa.DataType) -> bool:
 def _texts(column: Any, own: bool) -> list[str | None]:
     """Write a column's values as text. own: a value that is no text is to be seen, as it fails its row."""
     if pa.types.is_dictionary(column.type):
-        used = pc.unique(column.indices).drop_null()
+        used = column.indices.unique().drop_null()
         texts = dict(zip(used.to_pylist(), _texts(column.dictionary.take(used), own), strict=True))
         return [texts.get(index) for index in column.indices.to_pylist()]
     exact = 1 << 11 if pa.types.is_float16(column.type) else 1 << 24 if pa.types.is_float32(column.type) else 1 << 53
