@@ -264,3 +264,16 @@ def test_a_manifest_may_be_written_while_it_is_read(site: Site) -> None:
     site.tricks["/feed.csv"] = [rows]
     with storage.open_read(f"{site.url}/feed.csv", 1 << 20) as stream:
         assert len(stream.read().splitlines()) == 15
+
+
+def test_a_host_that_has_always_been_quick_is_not_waited_for_as_long() -> None:
+    host = hosts.Host("http://quick")
+    for _ in range(hosts.WELL_KNOWN - 1):
+        host.took(0.01)
+    assert host.expected(20, 5) == 20
+    host.took(0.02)
+    assert host.expected(20, 5) == 5
+    host.took(1.5)
+    assert host.expected(20, 5) == 15
+    host.took(6)
+    assert host.expected(20, 5) == 20

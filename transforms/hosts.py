@@ -26,6 +26,8 @@ REFUSED_IN_A_ROW = 10
 LOST_IN_ALL, ANSWERS_MAKE_UP_FOR = 10, 5
 """So many photos given up after silence, each of which costs seconds, and answers between them help no more. Five
 answers make up for one, so that a host may be silent on every tenth photo for ever."""
+WELL_KNOWN, TIMES_THE_SLOWEST = 20, 10
+"""After so many answers, so many times the slowest of them is silence."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 10.0, 300.0
 SUSPECT_S = 600.0
 """How long a host that was silent once gets less time to answer."""
@@ -69,6 +71,8 @@ class Host:
         self._by_head = False  # only HEADs have failed: some servers know none, so the first GET need not wait
         self._probing = False
         self._did = ""
+        self._answers = 0
+        self._slowest = 0.0  # seconds
 
     @contextmanager
     def request(self, method: str, uri: str) -> Iterator[bool]:
@@ -179,6 +183,18 @@ class Host:
             if error.silent and suspect:
                 return min(usual, 1 if self._lost else 2)
             return min(usual, 2) if self._lost else usual
+
+    def took(self, seconds: float) -> None:
+        """Note how long it took to answer."""
+        with self._changed:
+            self._answers += 1
+            self._slowest = max(self._slowest, seconds)
+
+    def expected(self, most: float, least: float) -> float:
+        """Give the seconds within which it should answer: of one that has answered many at once, no more than least."""
+        with self._changed:
+            known = self._answers >= WELL_KNOWN
+            return min(most, max(least, TIMES_THE_SLOWEST * self._slowest)) if known else most
 
     def patience(self, usual: float) -> float:
         """Give the seconds that it may ask a photo to wait."""

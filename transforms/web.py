@@ -201,9 +201,13 @@ def _answer(method: str, attempt: _Attempt) -> Iterator[requests.Response]:
         with host.request(method, attempt.uri) as probe:
             if probe:
                 attempt.patience = min(PROBE_S, ANSWER_S)
-            elif attempt.photo and host.is_suspect(attempt.uri):
-                attempt.patience = min(AGAIN_S, ANSWER_S)
+            elif attempt.photo:
+                expected = AGAIN_S if host.is_suspect(attempt.uri) else host.expected(ANSWER_S, AGAIN_S)
+                attempt.patience = min(attempt.patience, expected)
+            began = time.monotonic()
             response = _send(request, attempt)
+            if method == "GET":
+                host.took(time.monotonic() - began)
             try:
                 if not response.is_redirect:
                     _check(response, attempt.uri)
