@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ from conftest import draw_product
 from PIL import Image
 
 from transforms.composite import WHITE, combine_alpha, composite, parse_background
+from transforms.effort import Effort
 from transforms.encode import ENCODINGS, encode, output_format
-from transforms.types import Photo, PhotoError
+from transforms.policy import Policy
+from transforms.render import OutputSettings, render
+from transforms.types import Photo, PhotoError, SaliencyMap
 from transforms.upsample import upsample
 
 
@@ -134,3 +138,12 @@ def test_a_format_too_small_for_the_picture_is_a_failure() -> None:
     with pytest.raises(PhotoError) as caught:
         encode(np.zeros((1, 16_384, 3), np.uint8), "webp")
     assert caught.value.code == "write_failed"
+
+
+@pytest.mark.parametrize(("choice", "is_made"), [("fail", False), ("white", True), ("keep", True)])
+def test_a_picture_that_nobody_will_see_is_not_made(rgb: np.ndarray, choice: str, is_made: bool) -> None:
+    nothing = SaliencyMap(np.zeros((320, 320), np.uint8), "")
+    rule = replace(Policy().default, on_no_subject=choice)
+    cutout = render(b"", Photo(rgb, None, "png"), nothing, rule, OutputSettings(), Effort())
+    assert "no_subject" in cutout.statistics.flags
+    assert bool(cutout.data) == is_made

@@ -126,6 +126,7 @@ def test_every_way_leads_to_the_end(shape: tuple[int, int], method: str, own: bo
     policy = load_policy(method)
     for interpolation in ("bilinear", "nearest"):
         rule = replace(policy.default, interpolation=interpolation, minimum_component=5, holes="fill")
+        rule = replace(rule, on_no_subject="white")
         for background in ((255, 255, 255), None):
             names = {"png", "webp" if max(shape) < 16_383 else "png"}
             names |= {"jpeg"} if background and max(shape) <= 65_500 else set()

@@ -90,12 +90,15 @@ def render(
 ) -> Cutout:
     """Make the cutout: clean the map, upsample, threshold, composite, encode.
 
-    A pure function of all but the last argument. data: the photo's file, for what is kept with its metadata.
+    A pure function of all but the last argument. data: the photo's file, for what is kept with its metadata. There is
+    no picture where the rule fails a photo without a product.
     """
     mask = make_mask(rule, saliency.pixels, photo.size, effort)
     alpha = step(effort, "composite", combine_alpha, mask.alpha, photo)
     statistics = step(effort, "statistics", describe, saliency.pixels, mask.cleaned, alpha, mask.threshold, photo)
     name = output_format(settings.format, photo.format, transparent=settings.background is None)
+    if rule.on_no_subject == "fail" and "no_subject" in statistics.flags:
+        return Cutout(b"", name, ENCODINGS[name].content_type, mask.threshold, statistics)  # that is nobody's to see
     kept = any(flag in statistics.flags and choice == "keep" for flag, choice in _choices(rule))
     if kept:
         statistics = replace(statistics, flags=(*statistics.flags, "kept_original"))
