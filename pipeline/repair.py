@@ -73,12 +73,20 @@ def repair(folder: str, differences: Sequence[Difference], flags: argparse.Names
             print(f"whitesweep: {run['reason']}", file=sys.stderr)
     print(f"repaired: {redone} rows done again, {predicted} predicted")
     after = read_made(newest_report(folder), ids)
-    parts = ("output_uri", "map_key")
-    failed = sorted(id for id in before if any(before[id][p] and not after.get(id, {}).get(p) for p in parts))
+    failed = sorted(id for id, row in before.items() if not _is_whole(row, after.get(id)))
     if failed:
         said = ", ".join(failed[:3]) + (", …" if len(failed) > 3 else "")
         print(f"not repaired: {len(failed)} rows have lost their picture or map for now, see the report: {said}")
     return not failed
+
+
+def _is_whole(before: dict[str, Any], after: dict[str, Any] | None) -> bool:
+    """Tell whether a row has all again that it had; of one that failed, the picture that is there may be damaged."""
+    if after is None or (before["map_key"] and not after["map_key"]):
+        return False
+    if after["status"] != "failed" or not before["output_uri"]:
+        return True
+    return bool(after["output_sha256"] == before["output_sha256"])
 
 
 def _redo(folder: str, request: RunRequest, ids: Iterable[str]) -> dict[str, Any]:

@@ -316,10 +316,14 @@ def test_a_repair_predicts_with_what_made_the_maps(shop: Path, tmp_path: Path) -
     assert run("verify", "--output", output) == 0
 
 
-def test_a_repair_that_cannot_be_had_is_said(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("damage", ["missing", "altered"])
+def test_a_repair_that_cannot_be_had_is_said(damage: str, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = shop / "out"
     assert night(shop, output) == 0  # so that its report is of this manifest
-    (output / "images/p0.jpg").unlink()
+    if damage == "missing":
+        (output / "images/p0.jpg").unlink()
+    else:
+        (output / "images/p0.jpg").write_bytes(b"half a pic")
     (shop / "photos/p0.jpg").unlink()
     assert run("verify", "--output", output, "--repair") == 1
     assert "not repaired: 1 rows" in capsys.readouterr().out

@@ -32,7 +32,10 @@ from transforms.types import PhotoError
 CHUNK = 500
 COLUMNS = ["id", "status", "stage", "code", "output_uri", "output_sha256", "output_bytes", "map_key"]
 
-MADE = ["id", "source_sha256", "output_uri", "map_key", "model", "weights_sha256", "precision"]
+MADE = [
+    *("id", "status", "source_sha256", "output_uri", "output_sha256"),
+    *("map_key", "model", "weights_sha256", "precision"),
+]
 
 PROBLEMS = {
     "missing": "a picture of the report is not there",
