@@ -9,8 +9,8 @@ import pytest
 from conftest import ROOT
 
 from pipeline.flags import make_parser
-from transforms.schema import SCHEMA
-from transforms.types import FAILURE_CODES
+from transforms.errors import FAILURE_CODES
+from transforms.output.schema import SCHEMA
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
