@@ -1,0 +1,212 @@
+"""Seeded mutations of the program's code: does each module's own test file notice that one thing is different?
+
+    python -m benchmarks.mutants [--seed 1] [--per_module 12] [--module statistics …]
+
+A mutant differs from the code in one comparison, arithmetic sign, number, boolean or branch. It exists in the memory of
+a forked process alone: nothing is written beside the code. Decorators, annotations and texts are left as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import importlib.abc
+import importlib.machinery
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parent.parent
+MODULES = {
+    "transforms.pixels.threshold": ("threshold",),
+    "transforms.pixels.methods": ("threshold", "policy"),
+    "transforms.pixels.policy": ("policy",),
+    "transforms.pixels.statistics": ("statistics",),
+    "transforms.output.naming": ("naming",),
+    "transforms.pixels.composite": ("render",),
+    "transforms.pixels.decode": ("decode",),
+    "transforms.pixels.formats.colour": ("decode", "formats"),
+    "transforms.output.maps": ("maps",),
+    "transforms.manifest": ("manifest",),
+    "transforms.pixels.upsample": ("render",),
+    "transforms.pixels.encode": ("render",),
+}
+"""Each module, and the test files that must notice."""
+
+WARM = ("apache_beam", "cv2", "hypothesis", "pyarrow.parquet", "PIL.Image", "pytest", "scipy", "skimage.measure")
+"""Imported once, before processes are forked; nothing of ours."""
+
+EQUIVALENT: dict[tuple[str, str], str] = {}
+"""Mutants that change nothing anyone could see, by module and mutated line, with the reason."""
+
+SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
+    **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And},
+    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult},
+    **{ast.Mod: ast.Mult, ast.Pow: ast.Mult, ast.LShift: ast.RShift, ast.RShift: ast.LShift},
+    **{ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd},
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A change of a module. source: all of it, changed. before, after: the line, or the piece of several lines."""
+
+    module: str
+    line: int
+    before: str
+    after: str
+    source: str
+
+
+def mutants_of(module: str) -> list[Mutant]:
+    """Make every mutant of a module."""
+    source = path_of(module).read_text()
+    lines = source.splitlines(keepends=True)
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+    found: dict[str, Mutant] = {}
+    for node, changed in _changes(ast.parse(source)):
+        begin = starts[node.lineno - 1] + len(lines[node.lineno - 1].encode()[: node.col_offset].decode())
+        last = (node.end_lineno or node.lineno) - 1
+        end = starts[last] + len(lines[last].encode()[: node.end_col_offset].decode())
+        new = ast.unparse(changed)
+        new = new if isinstance(changed, ast.Constant) else f"({new})"
+        mutated = source[:begin] + new + source[end:]
+        first, after = starts[node.lineno - 1], starts[last + 1]
+        before = " ".join(source[first:after].split())
+        shown = " ".join((source[first:begin] + new + source[end:after]).split())
+        found.setdefault(mutated, Mutant(module, node.lineno, before, shown, mutated))
+    return list(found.values())
+
+
+def _changes(tree: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Give each expression that can be changed, with what it becomes."""
+    for name, value in ast.iter_fields(tree):
+        if name in ("annotation", "returns", "decorator_list", "type_params") or isinstance(tree, ast.JoinedStr):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if not isinstance(child, ast.AST):
+                continue
+            if isinstance(child, ast.expr) and (name == "test" or (name == "ifs" and value)):
+                yield from ((child, ast.Constant(constant)) for constant in (True, False))
+            if isinstance(child, ast.expr):
+                yield from ((child, changed) for changed in _changed(child))
+            yield from _changes(child)
+
+
+def _changed(node: ast.expr) -> Iterator[ast.expr]:
+    if isinstance(node, ast.Compare):
+        for number, operator in enumerate(node.ops):
+            copy = deepcopy(node)
+            copy.ops[number] = SWAPS[type(operator)]()  # type: ignore[call-overload]
+            yield copy
+    elif isinstance(node, (ast.BinOp, ast.BoolOp)):
+        is_union = isinstance(node, ast.BinOp) and isinstance(node.right, ast.Constant) and node.right.value is None
+        if type(node.op) in SWAPS and not is_union:
+            copy = deepcopy(node)
+            copy.op = SWAPS[type(node.op)]()  # type: ignore[assignment]
+            yield copy
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)):
+        yield node.operand
+    elif isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float)):
+        yield ast.Constant(not node.value if isinstance(node.value, bool) else node.value + 1)
+
+
+def path_of(module: str) -> Path:
+    """Give a module's file."""
+    return ROOT / f"{module.replace('.', '/')}.py"
+
+
+class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports a mutant in the place of its module."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+
+    def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        """Answer for the one module."""
+        return importlib.machinery.ModuleSpec(name, self) if name == self.mutant.module else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the changed source."""
+        module.__file__ = str(path_of(self.mutant.module))
+        exec(compile(self.mutant.source, module.__file__, "exec"), module.__dict__)
+
+
+def outcome(mutant: Mutant | None, tests: Sequence[str], limit: float, folder: str) -> str:
+    """Run tests in a forked process: `passed`, `failed` or `timeout`."""
+    child = os.fork()
+    if not child:
+        os.setsid()
+        sink = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(sink, stream)
+        import pytest
+
+        if mutant:
+            sys.meta_path.insert(0, Mutated(mutant))
+        files = [str(ROOT / f"tests/test_{name}.py") for name in tests]
+        options = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", f"{folder}/{os.getpid()}")
+        os._exit(int(pytest.main([*options, "--rootdir", str(ROOT), *files])))
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return "failed" if status else "passed"
+        time.sleep(0.02)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return "timeout"
+
+
+def main() -> None:
+    """Print a table of modules, and every survivor."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--per_module", type=int, default=12)
+    parser.add_argument("--module", nargs="*", default=[], help="last part of a name; all modules if not given")
+    args = parser.parse_args()
+    sys.dont_write_bytecode = True
+    for name in WARM:
+        importlib.import_module(name)
+    totals = [0, 0, 0]
+    survivors = []
+    print("| module | mutants | killed | survived | of these equivalent |\n|---|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{folder}/hypothesis"
+        for module, tests in MODULES.items():
+            short = module.rpartition(".")[2]
+            if args.module and short not in args.module:
+                continue
+            started = time.monotonic()
+            if outcome(None, tests, 900, folder) != "passed":
+                sys.exit(f"{module}: its tests fail without any change")
+            limit = 20 + 5 * (time.monotonic() - started)
+            every = mutants_of(module)
+            chosen = random.Random(f"{args.seed} {short}").sample(every, min(args.per_module, len(every)))
+            left = [mutant for mutant in chosen if outcome(mutant, tests, limit, folder) == "passed"]
+            equivalent = [mutant for mutant in left if (short, mutant.after) in EQUIVALENT]
+            counts = len(chosen), len(left), len(equivalent)
+            totals = [total + count for total, count in zip(totals, counts, strict=True)]
+            print(f"| {short} | {counts[0]} of {len(every)} | {counts[0] - counts[1]} | {counts[1]} | {counts[2]} |", flush=True)
+            survivors += sorted(left, key=lambda mutant: mutant.line)
+    print(f"| all | {totals[0]} | {totals[0] - totals[1]} | {totals[1]} | {totals[2]} |")
+    for mutant in survivors:
+        reason = EQUIVALENT.get((mutant.module.rpartition(".")[2], mutant.after))
+        print(f"\n{path_of(mutant.module).relative_to(ROOT)}:{mutant.line}" + (f"  (equivalent: {reason})" if reason else ""))
+        print(f"    {mutant.before}\n  → {mutant.after}")
+
+
+if __name__ == "__main__":
+    main()
