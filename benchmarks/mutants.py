@@ -199,12 +199,18 @@ def main() -> None:
             equivalent = [mutant for mutant in left if (short, mutant.after) in EQUIVALENT]
             counts = len(chosen), len(left), len(equivalent)
             totals = [total + count for total, count in zip(totals, counts, strict=True)]
-            print(f"| {short} | {counts[0]} of {len(every)} | {counts[0] - counts[1]} | {counts[1]} | {counts[2]} |", flush=True)
+            print(
+                f"| {short} | {counts[0]} of {len(every)} | {counts[0] - counts[1]} | {counts[1]} | {counts[2]} |",
+                flush=True,
+            )
             survivors += sorted(left, key=lambda mutant: mutant.line)
     print(f"| all | {totals[0]} | {totals[0] - totals[1]} | {totals[1]} | {totals[2]} |")
     for mutant in survivors:
         reason = EQUIVALENT.get((mutant.module.rpartition(".")[2], mutant.after))
-        print(f"\n{path_of(mutant.module).relative_to(ROOT)}:{mutant.line}" + (f"  (equivalent: {reason})" if reason else ""))
+        print(
+            f"\n{path_of(mutant.module).relative_to(ROOT)}:{mutant.line}"
+            + (f"  (equivalent: {reason})" if reason else "")
+        )
         print(f"    {mutant.before}\n  → {mutant.after}")
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import unicodedata
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from transforms.errors import PhotoError
-from transforms.output.naming import output_name
+from transforms.output.naming import id_of_output, output_name
 
 
 @pytest.mark.parametrize(
@@ -58,3 +62,54 @@ def test_bad_ids(id: str) -> None:
         output_name(id, "jpg")
     assert caught.value.code == "bad_id"
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("longest", "one_more"),
+    [
+        ("x" * 200, "x" * 201),
+        ("ü" * 100, "ü" * 100 + "x"),
+        ("\U00020000" * 50, "\U00020000" * 50 + "x"),
+        ("\U00020000" * 50, "\U00020000" * 51),
+        ("%" * 66 + "xx", "%" * 67),  # as it is escaped
+        ("x" * 200 + "/y", "x" * 201 + "/y"),
+        ("/".join(["x" * 200] * 4 + ["x" * 96]), "/".join(["x" * 200] * 4 + ["x" * 97])),
+    ],
+)
+def test_a_part_has_at_most_200_bytes_and_a_name_900(longest: str, one_more: str) -> None:
+    output_name(longest, "jpg")
+    with pytest.raises(PhotoError, match="too long for a file name") as caught:
+        output_name(one_more, "jpg")
+    assert caught.value.code == "bad_id"
+
+
+odd_ids = st.lists(st.sampled_from([*"ab/.%~ \\:*?[\"'é\u0301\U0001f600", "..", "%2F", ".jpg", ".PNG", "x" * 90]))
+some_ids = odd_ids.map("".join) | st.text(st.characters(codec=None), max_size=30)
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@given(some_ids, st.sampled_from(["jpg", "png", "webp"]))
+def test_every_id_is_refused_for_a_reason_or_has_a_safe_name_that_gives_it_back(id: str, extension: str) -> None:
+    parts = id.split("/")
+    try:
+        name = output_name(id, extension)
+    except PhotoError as error:
+        wrong = CONTROL.search(id) or {"", ".", ".."}.intersection(parts)
+        assert error.code == "bad_id"
+        assert wrong or max(3 * len(part.encode()) for part in parts) > 200  # escaping may take three bytes for one
+        return
+    assert not CONTROL.search(id)
+    assert not {"", ".", ".."}.intersection(parts)
+    images, *folders, file = name.split("/")
+    assert images == "images"
+    assert len(folders) == len(parts) - 1  # slashes alone make folders
+    for part in (*folders, file):
+        assert 0 < len(part.encode()) <= 205
+        assert not part.startswith((".", "~", " "))
+        assert not part.endswith((".", " "))
+        assert not set(part) & set('\\:*?[]{}"<>|$;`#')
+        assert all(c.isascii() or unicodedata.category(c)[0] in "LN" for c in part)
+    assert not any(folder.lower().endswith((".jpg", ".jpeg", ".png", ".webp")) for folder in folders)
+    assert file.endswith(f".{extension}")
+    assert id_of_output("/".join((*folders, file))) == id

@@ -44,7 +44,7 @@ def test_the_coverage_ladder_counts_cells_at_or_above() -> None:
     assert (found.coverage_70, found.coverage_80, found.coverage_90) == (0.5, 0.5, 0.0)
     assert found.uncertain_fraction == 0.5
     assert found.probability_mean == pytest.approx(0.6)
-    assert 0.4 < found.otsu_threshold <= 0.8
+    assert found.otsu_threshold == 103 / 255  # right above the lower of two levels
 
 
 def test_edges_and_pieces() -> None:
@@ -106,3 +106,113 @@ def test_a_soft_mask_is_what_is_more_likely_than_not() -> None:
     assert found.foreground_fraction == pytest.approx((100 + 200) / 2 / 255)
     assert (found.bbox_top, found.bbox_bottom) == (160, 320)
     assert found.components == 1
+
+
+def test_shares_of_a_map_with_as_many_cells_of_every_level() -> None:
+    pixels = np.arange(102_400).reshape(320, 320).astype(np.uint8)
+    found = describe_map(pixels)
+    for percent in range(10, 100, 10):
+        reached = sum(100 * level >= percent * 255 for level in range(256))
+        assert getattr(found, f"coverage_{percent}") == reached / 256, percent
+    assert found.uncertain_fraction == sum(3 * 255 <= 10 * level <= 7 * 255 for level in range(256)) / 256
+    assert (found.probability_max, found.probability_mean) == (1, 0.5)
+
+
+def flags_of(alpha_cells: int = 20_000, **given: np.ndarray) -> tuple[str, ...]:
+    """Describe a mask of so many of 100,000 pixels, beside a map that raises no flag."""
+    usual = empty()
+    usual[100:200, 100:200] = 255
+    alpha = np.zeros(100_000, np.uint8)
+    alpha[:alpha_cells] = 255
+    pixels = given.get("pixels", usual)
+    rgb = given.get("rgb", np.zeros((250, 400, 3), np.uint8))
+    return describe(pixels, pixels, alpha.reshape(250, 400), 0.7, Photo(rgb, None, "png")).flags
+
+
+@pytest.mark.parametrize(
+    ("cells", "flags"),
+    [(99, ("no_subject",)), (100, ()), (95_000, ()), (95_001, ("full_frame",))],
+)
+def test_less_than_a_thousandth_is_no_subject_and_more_than_19_in_20_is_full(
+    cells: int, flags: tuple[str, ...]
+) -> None:
+    assert flags_of(cells) == flags
+
+
+@pytest.mark.parametrize(("uncertain", "flags"), [(50, ()), (51, ("low_confidence",))])
+def test_more_than_half_as_much_doubt_as_mask_is_low_confidence(uncertain: int, flags: tuple[str, ...]) -> None:
+    pixels = empty()
+    pixels[100, 100:200] = 255
+    pixels[200, 100 : 100 + uncertain] = 128
+    assert flags_of(pixels=pixels) == flags
+
+
+@pytest.mark.parametrize(
+    ("sizes", "flags"),
+    [([65] * 4, ("fragmented",)), ([65] * 3 + [64], ()), ([65] * 3 + [64] * 9, ()), ([64] * 9, ())],
+)
+def test_more_than_three_pieces_of_more_than_64_cells_are_fragments(sizes: list[int], flags: tuple[str, ...]) -> None:
+    pixels = empty()
+    for number, size in enumerate(sizes):
+        pixels[20 + 20 * number, 100 : 100 + size] = 255
+    assert flags_of(pixels=pixels) == flags
+
+
+@pytest.mark.parametrize("shape", [(100, 100), (100, 149), (149, 100), (40, 40), (1, 1)])
+def test_a_border_of_a_fiftieth_of_the_shorter_side_is_looked_at(shape: tuple[int, int]) -> None:
+    border = 2 if min(shape) == 100 else 1
+    framed = np.zeros((*shape, 3), np.uint8)
+    framed[:border] = framed[-border:] = framed[:, :border] = framed[:, -border:] = 250
+    assert flags_of(rgb=framed) == ("already_white",)
+    for side in (np.s_[:1], np.s_[-1:], np.s_[:, :1], np.s_[:, -1:]):
+        spoilt = framed.copy()
+        spoilt[side] = 249
+        assert flags_of(rgb=spoilt) == ()
+
+
+@pytest.mark.parametrize(("dark", "flags"), [(39, ("already_white",)), (40, ())])
+def test_more_than_19_in_20_of_the_border_is_white(dark: int, flags: tuple[str, ...]) -> None:
+    rgb = np.full((100, 100, 3), 255, np.uint8)  # four strips of 2 × 100
+    rgb[0, 20 : 20 + dark] = 0
+    assert flags_of(rgb=rgb) == flags
+
+
+def test_a_photo_with_transparency_is_not_on_white() -> None:
+    white, mask = np.full((9, 9, 3), 255, np.uint8), np.full((9, 9), 255, np.uint8)
+    for alpha, is_white in ((None, True), (mask, False)):
+        found = describe(empty(), empty(), mask, 0.7, Photo(white, alpha, "png"))
+        assert ("already_white" in found.flags) is is_white
+
+
+@pytest.mark.parametrize(
+    ("cell", "side"), [((9, 0), "left"), ((0, 9), "top"), ((9, 319), "right"), ((319, 9), "bottom")]
+)
+def test_one_cell_at_an_edge_touches_it(cell: tuple[int, int], side: str) -> None:
+    pixels = empty()
+    pixels[cell] = 255
+    assert describe_map(pixels).edge_contact == (side,)
+    pixels = empty()
+    pixels[1:-1, 1:-1] = 255
+    assert describe_map(pixels).edge_contact == ()
+
+
+def test_the_box_holds_what_is_more_than_half_opaque() -> None:
+    alpha = np.full((50, 90), 127, np.uint8)
+    alpha[10:20, 30:50] = 128
+    found = describe(empty(), empty(), alpha, 0.7, Photo(np.zeros((50, 90, 3), np.uint8), None, "png"))
+    assert (found.bbox_left, found.bbox_top, found.bbox_right, found.bbox_bottom) == (30, 10, 50, 20)
+    assert found.fill_fraction == 1
+
+
+def test_a_bay_that_the_frame_closes_is_no_hole() -> None:
+    pixels = empty()
+    pixels[100:140, :30] = 255
+    pixels[110:120, :10] = 0
+    assert describe_map(pixels).holes == 0
+
+
+@pytest.mark.parametrize(("threshold", "level"), [(None, 128), (0.4, 102), (102 / 255, 102), (178 / 255, 178)])
+def test_pieces_and_edges_are_of_what_reaches_the_threshold(threshold: float | None, level: int) -> None:
+    pixels = empty()
+    pixels[50, 50], pixels[60, 60] = level, level - 1
+    assert describe_map(pixels, threshold).components == 1

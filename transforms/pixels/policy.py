@@ -7,12 +7,16 @@ import json
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from transforms.errors import in_one_line
 from transforms.pixels.methods import METHODS, Method, Range
 from transforms.pixels.upsample import INTERPOLATIONS
 
 
 class PolicyError(Exception):
     """A policy that cannot be understood; one line that names the file, the rule and what is allowed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(in_one_line(message))
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
