@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,28 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 ROOT = Path(__file__).parent.parent
+HEAVY = ("apache_beam", "model", "onnxruntime", "openvino", "torch")
+PROCESSES_AND_SERVERS = {"os.fork", "os.posix_spawn", "socket.bind", "socket.connect", "subprocess.Popen"}
 SHARED = ROOT.parent / "shared" / "data"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of a run of the pure tests (`-m pure`), pass over all other files: importing them alone takes half a minute."""
+    is_file = collection_path.suffix == ".py"
+    if config.option.markexpr == "pure" and is_file and "pytest.mark.pure" not in collection_path.read_text():
+        return True
+    return None
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Hold a run of the pure tests to what they promise: no Beam, no network, no other process, no server."""
+    if collector.config.option.markexpr == "pure" and isinstance(collector, pytest.Session):
+        sys.addaudithook(_refuse)
+
+
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in PROCESSES_AND_SERVERS or (event == "import" and arguments[0].partition(".")[0] in HEAVY):
+        raise RuntimeError(f"a pure test needs none of this: {event} {arguments[0]}")
 
 
 def shared(name: str) -> Path:

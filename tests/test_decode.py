@@ -23,7 +23,7 @@ from transforms.errors import FAILURE_CODES, PhotoError
 from transforms.pixels.decode import Limits, decode
 from transforms.pixels.formats import icc
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of damaged metadata
+pytestmark = [pytest.mark.pure, pytest.mark.filterwarnings("ignore::UserWarning:PIL")]  # of damaged metadata
 
 
 def encoded(image: Image.Image, name: str, **options: Any) -> bytes:

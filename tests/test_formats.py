@@ -39,7 +39,7 @@ from transforms.pixels.formats import icc
 
 pyvips = pytest.importorskip("pyvips")
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of damaged metadata
+pytestmark = [pytest.mark.pure, pytest.mark.filterwarnings("ignore::UserWarning:PIL")]  # of damaged metadata
 
 TOLERANCE = 2
 PICTURE, DEEP, ALPHA = picture(), deep_picture(), alpha_picture()

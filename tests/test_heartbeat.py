@@ -7,6 +7,8 @@ import pytest
 from transforms import progress
 from transforms.progress import Heartbeat
 
+pytestmark = pytest.mark.pure
+
 
 def test_logs_once_a_period(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, said = [0.0], []

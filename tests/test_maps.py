@@ -20,6 +20,8 @@ from transforms.output.maps import MapOrigin, MapSettings, load_map, map_key, ma
 from transforms.pixels.sharpen import Sharpening
 from transforms.pixels.types import SaliencyMap
 
+pytestmark = pytest.mark.pure
+
 ORIGIN = MapOrigin("u2net", "w" * 64, "fp32")
 SETTINGS = MapSettings(ORIGIN, Sharpening())
 KEY = map_key("s" * 64, SETTINGS)

@@ -9,6 +9,8 @@ import pytest
 
 from model.memory import keep_buffers
 
+pytestmark = pytest.mark.pure
+
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_glibc_takes_it() -> None:

@@ -21,6 +21,8 @@ from transforms.pixels.render import OutputSettings, render
 from transforms.pixels.types import Photo, SaliencyMap
 from transforms.pixels.upsample import upsample
 
+pytestmark = pytest.mark.pure
+
 
 @pytest.fixture
 def rgb() -> np.ndarray:

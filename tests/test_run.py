@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import EXPECTED, ROOT, digests, make_catalog, report_rows, run, run_json
+from conftest import EXPECTED, ROOT, digests, draw_product, make_catalog, report_rows, run, run_json
 from gs import emulator
 from PIL import Image
 
+from model.engine import EngineConfig, load
 from transforms import saliency, storage
 from transforms.errors import PhotoError
+from transforms.pixels.sharpen import network_input
+from transforms.pixels.types import Photo
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 SETTINGS = ("--model", "u2netp", "--max_failure_fraction", "1")
@@ -345,3 +348,13 @@ def test_a_committed_report_is_not_discarded_for_what_comes_after(
     assert len(report_rows(output)) == 1
     assert run(*arguments) == 0
     assert run_json(output)["statuses"] == {"unchanged": 1}
+
+
+def test_a_large_photo_and_its_small_copy_have_nearly_the_same_map(u2netp: Any) -> None:
+    large = draw_product(5, (3000, 2250))
+    small = large.resize((600, 450), Image.Resampling.BOX)
+    inputs = [network_input(Photo(np.asarray(image), None, "png")) for image in (large, small)]
+    maps = load(EngineConfig(u2netp, "cpu", "fp32")).predict(np.stack(inputs)).astype(int)
+    masks = maps >= 0.7 * 255
+    assert np.abs(maps[0] - maps[1]).mean() < 2
+    assert (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum() > 0.96

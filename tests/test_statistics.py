@@ -8,6 +8,8 @@ import pytest
 from transforms.pixels.statistics import describe
 from transforms.pixels.types import MaskStatistics, Photo
 
+pytestmark = pytest.mark.pure
+
 
 def describe_map(pixels: np.ndarray, threshold: float | None = 0.7, rgb: np.ndarray | None = None) -> MaskStatistics:
     """Describe a map whose photo is 320×320, so that the mask is the map's."""

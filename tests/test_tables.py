@@ -23,6 +23,8 @@ from transforms import tables, unpacking
 from transforms.tables import Record, TableError, read_csv, read_jsonl, read_parquet
 from transforms.unpacking import UnpackingError, unpacked
 
+pytestmark = pytest.mark.pure
+
 LINE_ENDS = ("\n", "\r\n", "\r")
 deterministic = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 

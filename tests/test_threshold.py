@@ -14,6 +14,8 @@ from transforms.pixels.methods import otsu_level
 from transforms.pixels.policy import parse_policy
 from transforms.pixels.threshold import alpha_table, clean, effective_threshold, make_mask, normalize
 
+pytestmark = pytest.mark.pure
+
 
 def rule(**settings: Any) -> Any:
     return parse_policy({"default": settings}, "test").default
