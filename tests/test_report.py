@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.engine import EngineConfig
-from transforms import saliency, storage
+from transforms import report, saliency, storage
 from transforms.errors import FatalError, PhotoError
 from transforms.output import schema
 from transforms.output.commit import Gone, RunInfo, ShardSummary, commit
@@ -56,8 +56,9 @@ def test_rows_come_back_with_the_schema_and_its_version() -> None:
     assert table.column("flags").to_pylist()[0] is None
 
 
-def test_a_shard_is_written_without_a_sorted_copy_of_it_all() -> None:
-    table = pa.concat_tables([to_table(rows(1000))] * 50)
+def test_a_shard_is_written_without_a_sorted_copy_of_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "ROW_GROUP", 1000)
+    table = pa.concat_tables([to_table(rows(1000))] * 5)
     before = pa.default_memory_pool()
     pool = pa.proxy_memory_pool(before)
     pa.set_memory_pool(pool)
