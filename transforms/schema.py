@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
     ],
     metadata={"whitesweep.report": SCHEMA_VERSION},
 )
-"""The report's columns (README, "Report"); the version in its metadata changes whenever a column does."""
+"""The report's columns (docs/reference.md); the version in its metadata changes whenever a column does."""
 
 _STATISTICS = [f.name for f in fields(MaskStatistics)]
 

@@ -240,7 +240,7 @@ class Cutout:
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """What became of one manifest row (README, "Report"). Neither clock nor host nor run is in it."""
+    """What became of one manifest row (docs/reference.md). Neither clock nor host nor run is in it."""
 
     id: str
     uri: str
