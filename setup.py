@@ -13,7 +13,7 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     package_dir={"": "."},  # spelled out, so that an editable install is one plain line with the path of this folder
     packages=find_packages(
-        include=["pipeline", "pipeline.*", "transforms", "transforms.*", "model", "model.*", "weights"]
+        include=["pipeline", "sample", "transforms", "transforms.*", "model", "model.*", "weights"]
     ),
     include_package_data=False,
     package_data={"model": ["*_int8.json"]},

@@ -21,15 +21,15 @@ from collections import Counter
 from pathlib import Path
 
 from transforms import storage
-from transforms.commit import RunInfo, ShardSummary, commit
-from transforms.effort import Effort
-from transforms.maps import MapSettings, map_key
-from transforms.naming import output_name
-from transforms.render import OutputSettings, settings_sha256
+from transforms.output.commit import RunInfo, ShardSummary, commit
+from transforms.output.maps import MapOrigin, MapSettings, map_key
+from transforms.output.naming import output_name
+from transforms.output.schema import ReportRow, shard_count, shard_of
+from transforms.pixels.render import OutputSettings, settings_sha256
+from transforms.pixels.sharpen import Sharpening
 from transforms.report import write_shard
-from transforms.schema import shard_count, shard_of
-from transforms.sharpen import Sharpening
-from transforms.types import MapOrigin, Outcome, Packed, ReportRow
+from transforms.steps import Effort
+from transforms.types import Outcome, Packed
 from weights.files import locate
 
 

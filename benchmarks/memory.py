@@ -25,13 +25,12 @@ from PIL import Image
 from benchmarks.process import measured
 from model.engine import choose_precision, engine_of
 from model.memory import keep_buffers
-from transforms.decode import decode
-from transforms.effort import Effort
-from transforms.maps import MapSettings, map_key, store_map
+from transforms.output.maps import MapOrigin, MapSettings, map_key, store_map
 from transforms.pixel_budget import bytes_to_render
-from transforms.render import OutputSettings, render
-from transforms.sharpen import SIDE, Sharpening, network_input
-from transforms.types import MapOrigin, SaliencyMap
+from transforms.pixels.decode import decode
+from transforms.pixels.render import OutputSettings, render
+from transforms.pixels.sharpen import SIDE, Sharpening, network_input
+from transforms.pixels.types import SaliencyMap
 from weights.files import locate
 
 PREDICTED = 20
@@ -90,7 +89,7 @@ def take_one(data: bytes, output: str = "same") -> float:
         y, x = np.mgrid[:SIDE, :SIDE]
         round_thing = np.clip(400 - 2 * np.hypot(y - SIDE / 2, x - SIDE / 2), 0, 255).astype(np.uint8)
         settings = OutputSettings(format=output)
-        render(data, photo, SaliencyMap(round_thing, ""), settings.policy.default, settings, Effort())
+        render(data, photo, SaliencyMap(round_thing, ""), settings.policy.default, settings)
 
     keep_buffers()
     small = io.BytesIO()

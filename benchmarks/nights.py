@@ -38,10 +38,10 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow.parquet as pq
 
-import transforms.lease
+import transforms.output.lease
+import transforms.output.schema
 import transforms.process
 import transforms.saliency
-import transforms.schema
 from benchmarks.shop import Record, Shop
 from model.engine import Engine, load
 from pipeline.cli import main as whitesweep
@@ -150,8 +150,8 @@ class Process:
                 setattr(sys, name, stream)
                 setattr(sys, f"__{name}__", stream)
             os.chdir(cwd or world.folder)
-            transforms.schema.ROWS_PER_SHARD = world.rows_per_shard
-            transforms.lease.EXPIRY_S, transforms.lease.RENEWAL_S = EXPIRY_S, EXPIRY_S / 5
+            transforms.output.schema.ROWS_PER_SHARD = world.rows_per_shard
+            transforms.output.lease.EXPIRY_S, transforms.output.lease.RENEWAL_S = EXPIRY_S, EXPIRY_S / 5
             if world.memory is not None:
                 memory = world.memory
                 setattr(transforms.saliency, "load", lambda config: Remembered(config, memory))  # noqa: B010

@@ -22,8 +22,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from model.cpus import available_cpus
 from model.engine import SIDE, Engine, EngineConfig, load
 from model.memory import keep_buffers
-from transforms.decode import decode
-from transforms.encode import encode
+from transforms.pixels.decode import decode
+from transforms.pixels.encode import encode
 from weights.convert import convolutions, safetensors_bytes
 from weights.files import WeightsFile, locate
 

@@ -32,12 +32,13 @@ from benchmarks.process import Measured, measured
 from model.cpus import available_cpus
 from model.engine import Engine, EngineConfig, choose_precision, engine_of, load
 from model.memory import keep_buffers
-from transforms.decode import decode
 from transforms.deliver import ProcessConfig, finish
-from transforms.maps import MapSettings
+from transforms.output.maps import MapOrigin, MapSettings
+from transforms.pixels.decode import decode
+from transforms.pixels.sharpen import Sharpening, network_input
+from transforms.pixels.types import SaliencyMap
 from transforms.process import prepare
-from transforms.sharpen import Sharpening, network_input
-from transforms.types import ManifestRow, MapOrigin, SaliencyMap
+from transforms.types import ManifestRow
 from weights.files import locate
 
 CALLS = 4  # of each caller and round; more only take time

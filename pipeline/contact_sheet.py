@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from PIL import Image, ImageOps
 
 from transforms import storage
-from transforms.decode import Limits
-from transforms.types import PhotoError
+from transforms.errors import PhotoError
+from transforms.pixels.decode import Limits
 
 GAP = 6  # pixels between pictures
 PAPER = (196, 200, 205, 255)  # grey enough that white backgrounds stand out

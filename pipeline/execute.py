@@ -20,18 +20,17 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
-from pipeline.flags import RequestError, RunError
+from pipeline.errors import RequestError, RunError
 from pipeline.graph import build_run
 from pipeline.options import RunRequest, find_report, make_folder
 from pipeline.signals import StoppedError, stopping_gently
 from pipeline.summary import summarise
-from transforms.commit import RunInfo, discard_shards, read_run, record_stop
 from transforms.credentials import without_secrets
-from transforms.earlier import BrokenReportError, NoReportError, latest_run
-from transforms.lease import Lease, LeaseError
-from transforms.retention import retire
-from transforms.sweep import sweep
-from transforms.types import FatalError, PhotoError
+from transforms.errors import FatalError, PhotoError
+from transforms.output.cleanup import retire, sweep
+from transforms.output.commit import RunInfo, discard_shards, read_run, record_stop
+from transforms.output.earlier import BrokenReportError, NoReportError, latest_run
+from transforms.output.lease import Lease, LeaseError
 
 
 def run(request: RunRequest) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import apache_beam as beam
 
-from transforms.commit import RunInfo
 from transforms.compare import CompareMaps, WriteComparison
 from transforms.deliver import ProcessConfig
 from transforms.manifest import ManifestFile, ReadManifests
+from transforms.output.commit import RunInfo
+from transforms.pixels.policy import Policy
 from transforms.plan import PlanConfig, PlanRows
-from transforms.policy import Policy
 from transforms.process import ProcessPhotos
 from transforms.report import WriteReport
 from transforms.verify import Verify

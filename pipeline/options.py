@@ -15,20 +15,22 @@ from typing import TYPE_CHECKING, Any
 from apache_beam.runners.runner import create_runner
 
 from pipeline import runners
-from pipeline.flags import RequestError
-from transforms import objects, storage
-from transforms.commit import RunInfo
-from transforms.composite import parse_background
-from transforms.decode import Limits
+from pipeline.errors import RequestError
+from transforms import storage
 from transforms.deliver import ProcessConfig
-from transforms.earlier import BrokenReportError, NoReportError, newest_report
+from transforms.errors import PhotoError
 from transforms.manifest import ManifestError, ManifestFile, find_manifests
-from transforms.maps import MapSettings
+from transforms.output.commit import RunInfo
+from transforms.output.earlier import BrokenReportError, NoReportError, newest_report
+from transforms.output.maps import MapOrigin, MapSettings
+from transforms.pixels.composite import parse_background
+from transforms.pixels.decode import Limits
+from transforms.pixels.policy import PolicyError
+from transforms.pixels.render import OutputSettings
+from transforms.pixels.sharpen import Sharpening
 from transforms.plan import PlanConfig
-from transforms.policy import PolicyError, load_policy
-from transforms.render import OutputSettings
-from transforms.sharpen import Sharpening
-from transforms.types import MapOrigin, PhotoError
+from transforms.settings import load_policy
+from transforms.storage import gcs
 from weights.files import WeightsError, locate
 
 if TYPE_CHECKING:
@@ -267,7 +269,7 @@ def check_output(output: str) -> str:
     if not output.strip():
         raise RequestError("--output is empty; give a folder")
     if storage.scheme(output) == "gs":
-        if not output[len(objects.GS) :].strip("/"):
+        if not output[len(gcs.GS) :].strip("/"):
             raise RequestError(f"--output {output}: names no bucket")
         try:
             storage.is_folder(output)

@@ -10,17 +10,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pipeline.errors import RequestError, RunError
 from pipeline.execute import execute
-from pipeline.flags import RequestError, RunError, make_parser
+from pipeline.flags import make_parser
 from pipeline.options import RunRequest, check_migrate
 from transforms import storage
-from transforms.commit import read_run
-from transforms.earlier import latest_run, newest_report
-from transforms.maps import MapSettings, map_key
-from transforms.policy import PolicyError, parse_canonical
-from transforms.sharpen import Sharpening
-from transforms.sweep import list_runs, sweep
-from transforms.types import MapOrigin, PhotoError
+from transforms.errors import PhotoError
+from transforms.output.cleanup import list_runs, sweep
+from transforms.output.commit import read_run
+from transforms.output.earlier import latest_run, newest_report
+from transforms.output.maps import MapOrigin, MapSettings, map_key
+from transforms.pixels.policy import PolicyError, parse_canonical
+from transforms.pixels.sharpen import Sharpening
 from transforms.verify import Difference, read_made, write_verdict
 from weights.published import PUBLISHED
 

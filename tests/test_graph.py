@@ -13,15 +13,15 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from model.engine import EngineConfig
 from pipeline.graph import build_run
 from pipeline.runners import beam_arguments
-from transforms.commit import RunInfo
 from transforms.deliver import ProcessConfig
 from transforms.manifest import ManifestFile
-from transforms.maps import MapSettings
+from transforms.output.commit import RunInfo
+from transforms.output.maps import MapOrigin, MapSettings
+from transforms.pixels.sharpen import Sharpening
 from transforms.plan import PlanConfig
 from transforms.process import ProcessPhotos
 from transforms.saliency import PredictSaliency
-from transforms.sharpen import Sharpening
-from transforms.types import ManifestRow, MapOrigin
+from transforms.types import ManifestRow
 from transforms.work import Held, Work
 from weights.files import WeightsFile
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from webserver import serve
 
 from transforms import manifest, storage
+from transforms.errors import FatalError
 from transforms.manifest import (
     ManifestError,
     ManifestFile,
@@ -29,7 +30,7 @@ from transforms.manifest import (
     refuse_duplicates,
     unpack_rows,
 )
-from transforms.types import FatalError, ManifestRow
+from transforms.types import ManifestRow
 
 ROWS = [
     {"id": "a", "uri": "x/one.jpg", "category": "hat", "brand": "Ω", "price": "12"},

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from transforms.errors import Failure
 from transforms.manifest import in_batches, pack_rows, unpack_rows
+from transforms.output.earlier import Earlier
+from transforms.output.maps import MapOrigin
+from transforms.output.pictures import OutputFile
 from transforms.plan import by_photo
-from transforms.types import Earlier, Failure, ManifestRow, MapOrigin, OutputFile
+from transforms.types import ManifestRow
 
 
 def row(number: int, source: str = "") -> ManifestRow:

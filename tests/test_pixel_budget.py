@@ -17,10 +17,9 @@ from PIL import Image
 
 from transforms import process
 from transforms.deliver import ProcessConfig
-from transforms.effort import Effort
-from transforms.opencv import cv2, is_out_of_memory
 from transforms.pixel_budget import LARGE, PLAIN, PixelBudget, Reservation, bytes_to_render
-from transforms.render import StepError, step
+from transforms.pixels.opencv import cv2
+from transforms.steps import Effort, StepError, is_out_of_memory
 from transforms.types import ManifestRow
 
 ONE = LARGE
@@ -99,11 +98,8 @@ def test_room_is_reserved_before_a_photo_is_decoded_and_given_back_when_its_row_
 
 
 def test_opencv_without_memory_fails_the_photo_alone() -> None:
-    def starve() -> None:
+    with pytest.raises(StepError) as failed, Effort().step("upsample"):
         cv2.resize(np.zeros((2, 2), np.uint8), (30_000_000, 30_000_000))  # 900 TB
-
-    with pytest.raises(StepError) as failed:
-        step(Effort(), "upsample", starve)
     assert failed.value.failure.code == "out_of_memory"
     assert not is_out_of_memory(ValueError())
 

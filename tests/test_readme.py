@@ -20,9 +20,10 @@ from pipeline.flags import make_parser
 from pipeline.runners import unknown_flags
 from pipeline.signals import SIGNALS
 from transforms import compare, verify
-from transforms.policy import CHOICES, METHODS, SIZES, Range, Rule, parse_policy
-from transforms.schema import SCHEMA, SCHEMA_VERSION
-from transforms.types import FAILURE_CODES
+from transforms.errors import FAILURE_CODES
+from transforms.output.schema import SCHEMA, SCHEMA_VERSION
+from transforms.pixels.methods import METHODS, Range
+from transforms.pixels.policy import CHOICES, SIZES, Rule, parse_policy
 
 MOST_WORDS = 1300
 PAGES = {
@@ -154,12 +155,12 @@ def test_every_method_and_parameter_is_explained() -> None:
     methods = table(policies, "method")
     assert [quoted(row[0])[0] for row in methods] == list(METHODS)
     for name, meaning in methods:
-        assert set(METHODS[quoted(name)[0]]) <= set(quoted(meaning)), name
+        assert set(METHODS[quoted(name)[0]].parameters) <= set(quoted(meaning)), name
     told = {
         (method, quoted(name)[0]): limits for name, of, *limits in table(policies, "parameter") for method in quoted(of)
     }
     expected: dict[tuple[str, str], Range] = {
-        (method, name): span for method, spans in METHODS.items() for name, span in spans.items()
+        (name, parameter): span for name, method in METHODS.items() for parameter, span in method.parameters.items()
     }
     assert told == {key: [number(n) for n in (span.low, span.high, span.default)] for key, span in expected.items()}
 

@@ -17,13 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.engine import EngineConfig
-from transforms import saliency, schema, storage
-from transforms.commit import RunInfo, ShardSummary, commit
-from transforms.effort import Effort
-from transforms.lease import Lease
+from transforms import saliency, storage
+from transforms.errors import FatalError, PhotoError
+from transforms.output import schema
+from transforms.output.commit import Gone, RunInfo, ShardSummary, commit
+from transforms.output.lease import Lease
+from transforms.output.schema import SCHEMA, ReportRow, shard_count, shard_name, shards_before
 from transforms.report import to_parquet, to_table, write_empty_shards, write_shard
-from transforms.schema import SCHEMA, shard_count, shard_name, shards_before
-from transforms.types import FatalError, Gone, Outcome, Packed, PhotoError, ReportRow
+from transforms.steps import Effort
+from transforms.types import Outcome, Packed
 from weights.files import WeightsFile
 
 
@@ -183,7 +185,7 @@ def test_arrows_compute_functions_wait_until_a_report_is_written(tmp_path: Path)
     reading = f"""
 import os, sys
 import pipeline.execute, pipeline.options
-from transforms.earlier import load_table
+from transforms.output.earlier import load_table
 assert len(load_table([{shard!r}], 0, 1)) == 3
 assert "pyarrow.compute" not in sys.modules
 os._exit(0)  # as every command ends; Arrow's threads may abort a Python that ends by itself (apache/arrow#34314)

@@ -17,8 +17,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from model.engine import DeviceFaultError, Engine, EngineConfig, OutOfMemoryError, load
 from transforms import saliency
+from transforms.errors import Failure, FatalError, PhotoError
+from transforms.pixels.types import Photo
 from transforms.saliency import PredictSaliency, predict_each, the_engine
-from transforms.types import Failure, FatalError, ManifestRow, Photo, PhotoError
+from transforms.types import ManifestRow
 from transforms.work import Held, Work
 
 

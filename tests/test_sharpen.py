@@ -11,8 +11,8 @@ from PIL import Image
 from skimage.transform import resize
 
 from model.engine import EngineConfig, load
-from transforms.sharpen import Sharpening, network_input, reduce, resize_official
-from transforms.types import Photo
+from transforms.pixels.sharpen import Sharpening, network_input, reduce, resize_official
+from transforms.pixels.types import Photo
 
 OFF = Sharpening(percent=0)
 

@@ -17,8 +17,9 @@ import pytest
 from urllib3.util import connection
 from webserver import Site, chunked, cut, reset, serve, status
 
-from transforms import addresses, hosts, storage, web
-from transforms.types import PhotoError
+from transforms import storage
+from transforms.errors import PhotoError
+from transforms.storage import addresses, hosts, web
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import ipaddress
 import pytest
 from webserver import serve
 
-from transforms import addresses, storage
-from transforms.types import PhotoError
+from transforms import storage
+from transforms.errors import PhotoError
+from transforms.storage import addresses
 
 REGISTRIES = [
     # IANA IPv4 Special-Purpose Address Registry: block, name, RFC, globally reachable (None: not applicable)

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from webserver import Site, reset, serve, status, trickle
 
-from transforms import hosts, storage, web
+from transforms import storage
+from transforms.errors import PhotoError
 from transforms.stopping import STOP
-from transforms.types import PhotoError
+from transforms.storage import hosts, web
 
 
 @pytest.fixture

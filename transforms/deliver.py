@@ -8,26 +8,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from transforms import storage
-from transforms.decode import Limits
-from transforms.effort import Effort
-from transforms.encode import ENCODINGS
-from transforms.maps import MapSettings, store_map
-from transforms.naming import output_name
-from transforms.pictures import look_at, remove_picture, write_picture
-from transforms.policy import Rule
-from transforms.render import OutputSettings, StepError, failure_of, render, settings_sha256, step
-from transforms.stopping import stop_watch
-from transforms.types import (
-    Cutout,
-    Failure,
-    FatalError,
-    ManifestRow,
-    Outcome,
-    OutputFile,
-    PhotoError,
-    ReportRow,
-    in_one_line,
-)
+from transforms.errors import Failure, FatalError, PhotoError, in_one_line
+from transforms.output.lease import stop_watch
+from transforms.output.maps import MapSettings, store_map
+from transforms.output.naming import output_name
+from transforms.output.pictures import OutputFile, look_at, remove_picture, write_picture
+from transforms.output.schema import ReportRow
+from transforms.pixels.decode import Limits
+from transforms.pixels.encode import ENCODINGS
+from transforms.pixels.policy import Rule
+from transforms.pixels.render import OutputSettings, judge, paint, settings_sha256, to_cutout
+from transforms.pixels.threshold import make_mask
+from transforms.pixels.types import Cutout, Photo, SaliencyMap
+from transforms.steps import Effort, StepError, failure_of
+from transforms.types import ManifestRow, Outcome
 from transforms.work import Work
 
 if TYPE_CHECKING:
@@ -73,7 +67,8 @@ def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
     if failure is None and work.is_new_map and work.saliency is not None:
         try:
             stop_watch(config.folder, config.run_id).refuse_lost()
-            step(effort, "maps", store_map, config.maps_folder, work.saliency)
+            with effort.step("maps"):
+                store_map(config.maps_folder, work.saliency)
             effort.counts["maps_written"] += 1
         except StepError as error:
             failure = error.failure
@@ -109,7 +104,7 @@ def _deliver(
     settings = config.output
     name, rule = settings.policy.rule_for(report.category, report.attributes)
     if rule not in cutouts:
-        cutouts[rule] = render(work.data, photo, saliency, rule, settings, effort)
+        cutouts[rule] = _render(work.data, photo, saliency, rule, settings, effort)
     cutout = cutouts[rule]
     report = replace(
         report,
@@ -124,7 +119,8 @@ def _deliver(
     if rule.on_no_subject == "fail" and "no_subject" in cutout.statistics.flags:
         message = "no product was found; look at the photo, or say on_no_subject in the policy"
         for present in row.present:  # under this policy none is to be seen
-            step(effort, "write", remove_picture, config.folder, config.run_id, present, "no_subject")
+            with effort.step("write"):
+                remove_picture(config.folder, config.run_id, present, "no_subject")
             effort.counts["images_removed"] += 1
         failure = Failure("threshold", "no_subject", message)
         return Outcome(_fail(report, failure), effort, failure)
@@ -134,21 +130,36 @@ def _deliver(
         raise StepError(Failure("write", "write_failed", f"{uri}: is the photo itself; use another --output"))
     # What is there decides, not what a report says of it: a run that was killed has written pictures of which no report
     # tells.
-    there = output in row.present and not config.force and step(effort, "write", storage.holds, uri, cutout.data)
-    if not there:
-        step(effort, "write", write_picture, config.folder, config.run_id, output, cutout.data, cutout.content_type)
-        effort.counts["images_written"] += 1
+    with effort.step("write"):
+        if config.force or output not in row.present or not storage.holds(uri, cutout.data):
+            write_picture(config.folder, config.run_id, output, cutout.data, cutout.content_type)
+            effort.counts["images_written"] += 1
     left = []
     for present in row.present:
         if present == output:
             continue
         try:  # of another format, of which this is the successor
-            step(effort, "write", remove_picture, config.folder, config.run_id, present, "replaced")
+            with effort.step("write"):
+                remove_picture(config.folder, config.run_id, present, "replaced")
             effort.counts["images_removed"] += 1
         except StepError:
             left.append(present)
     report = replace(report, status="processed")
     return Outcome(_with_picture(report, OutputFile(output, sha256, len(cutout.data))), effort, left=tuple(left))
+
+
+def _render(
+    data: bytes, photo: Photo, saliency: SaliencyMap, rule: Rule, settings: OutputSettings, effort: Effort
+) -> Cutout:
+    """Do what render.render does, step by step."""
+    with effort.step("threshold"):
+        mask = make_mask(rule, saliency.pixels, photo.size)
+    with effort.step("statistics"):
+        judged = judge(mask, photo, saliency, rule)
+    with effort.step("composite"):
+        picture = paint(photo, judged, settings)
+    with effort.step("encode"):
+        return to_cutout(data, photo, judged, picture, settings)
 
 
 def _with_facts(report: ReportRow, work: Work) -> ReportRow:

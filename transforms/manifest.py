@@ -17,10 +17,11 @@ import pyarrow as pa
 
 from transforms import storage
 from transforms.credentials import without_password, without_secrets
-from transforms.naming import output_name
+from transforms.errors import Failure, FatalError, PhotoError, in_one_line
+from transforms.output.naming import output_name
 from transforms.packing import pack, unpack
 from transforms.tables import OWN_COLUMNS, Record, TableError, read_csv, read_jsonl, read_parquet
-from transforms.types import Failure, FatalError, ManifestRow, PhotoError, in_one_line
+from transforms.types import ManifestRow
 from transforms.unpacking import UnpackingError, unpacked
 
 TABLE_ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}

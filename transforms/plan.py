@@ -20,15 +20,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.earlier import earlier_of, load_table
-from transforms.encode import ENCODINGS
 from transforms.manifest import BATCH, Batch, pack_rows, photo_key, refuse_duplicates, unpack_rows
-from transforms.maps import MapSettings, map_key
-from transforms.naming import id_of_output
+from transforms.output.commit import Gone
+from transforms.output.earlier import earlier_of, load_table
+from transforms.output.maps import MapSettings, map_key
+from transforms.output.naming import id_of_output
+from transforms.output.schema import shard_count, shard_of
 from transforms.packing import pack, unpack
-from transforms.render import OutputSettings, settings_sha256
-from transforms.schema import shard_count, shard_of
-from transforms.types import Carried, Gone, ManifestRow, SourceFacts
+from transforms.pixels.encode import ENCODINGS
+from transforms.pixels.render import OutputSettings, settings_sha256
+from transforms.storage.store import SourceFacts
+from transforms.types import Carried, ManifestRow
 
 IMAGES = "images"
 ENDINGS = tuple(f".{encoding.extension}" for encoding in ENCODINGS.values())

@@ -16,18 +16,18 @@ from apache_beam.metrics import Metrics
 
 from model.memory import give_back, keep_buffers
 from transforms import storage
-from transforms.budget import EarlyStop
-from transforms.decode import decode_opened, open_photo
 from transforms.deliver import ProcessConfig, finish
-from transforms.faults import FaultWatch
-from transforms.heartbeat import HEARTBEAT
+from transforms.errors import FatalError, PhotoError
 from transforms.manifest import photo_key, unpack_rows
-from transforms.maps import load_map, map_key
+from transforms.output.lease import stop_watch
+from transforms.output.maps import load_map, map_key
 from transforms.pixel_budget import PIXELS, bytes_to_render
-from transforms.render import failure_of, step
-from transforms.sharpen import network_input
-from transforms.stopping import stop_watch
-from transforms.types import FatalError, ManifestRow, Outcome, PhotoError
+from transforms.pixels.decode import decode_opened, open_photo
+from transforms.pixels.sharpen import network_input
+from transforms.progress import HEARTBEAT, EarlyStop, FaultWatch
+from transforms.saliency import PredictSaliency
+from transforms.steps import failure_of
+from transforms.types import ManifestRow, Outcome
 from transforms.work import Work
 
 NAMESPACE = "ProcessPhotos"
@@ -45,20 +45,25 @@ def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
         return work
     effort = work.effort
     try:
-        blob = step(effort, "read", storage.read, rows[0].source, config.limits.max_bytes, config.private)
+        with effort.step("read"):
+            blob = storage.read(rows[0].source, config.limits.max_bytes, config.private)
         effort.counts["photos_read"] += 1
         sha256 = hashlib.sha256(blob.data).hexdigest()
         work.held.data = blob.data
         work = replace(work, source_version=blob.version or None, source_sha256=sha256)
-        image = step(effort, "decode", open_photo, blob.data, config.limits)
+        with effort.step("decode"):
+            image = open_photo(blob.data, config.limits)
         work.held.room = PIXELS.reserve(bytes_to_render(image, len(blob.data), config.output.format))
-        work.held.photo = photo = step(effort, "decode", decode_opened, image)
+        with effort.step("decode"):
+            work.held.photo = photo = decode_opened(image)
         del image
-        work = step(effort, "maps", find_map, work, config)
+        with effort.step("maps"):
+            work = find_map(work, config)
         if work.saliency is not None:
             return work
         assert config.maps is not None  # or find_map would have raised
-        return replace(work, network_input=step(effort, "sharpen", network_input, photo, config.maps.sharpening))
+        with effort.step("sharpen"):
+            return replace(work, network_input=network_input(photo, config.maps.sharpening))
     except FatalError:
         raise
     except Exception as error:
@@ -151,7 +156,5 @@ class ProcessPhotos(beam.PTransform):
             | "Prepare" >> beam.ParDo(_Prepare(self.config)).with_output_types(Work)
         )
         if self.config.engine is not None:
-            from transforms.saliency import PredictSaliency  # here, as it needs torch and a migration does not
-
             works = works | "PredictSaliency" >> PredictSaliency(self.config.engine)
         return works | "Finish" >> beam.ParDo(_Finish(self.config))

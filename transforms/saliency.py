@@ -21,7 +21,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 from numpy.typing import NDArray
 
 from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig, OutOfMemoryError, load
-from transforms.types import Failure, FatalError, PhotoError, SaliencyMap
+from transforms.errors import Failure, FatalError, PhotoError
+from transforms.pixels.types import SaliencyMap
 from transforms.work import Work
 from weights.files import WeightsError
 

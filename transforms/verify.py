@@ -19,15 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.commit import PARQUET, write_or_stop
-from transforms.earlier import read_table
-from transforms.encode import ENCODINGS
-from transforms.maps import map_uri, read_map
-from transforms.naming import id_of_output, output_name
-from transforms.objects import PARALLEL_REQUESTS
+from transforms.errors import PhotoError
+from transforms.output.commit import PARQUET, write_or_stop
+from transforms.output.earlier import read_table
+from transforms.output.maps import map_uri, read_map
+from transforms.output.naming import id_of_output, output_name
+from transforms.output.schema import shard_of
+from transforms.pixels.encode import ENCODINGS
 from transforms.plan import ENDINGS, IMAGES
-from transforms.schema import shard_of
-from transforms.types import PhotoError
+from transforms.storage.gcs import PARALLEL_REQUESTS
 
 CHUNK = 500
 COLUMNS = ["id", "status", "stage", "code", "output_uri", "output_sha256", "output_bytes", "map_key"]

@@ -9,9 +9,12 @@ import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.effort import Effort
+from transforms.errors import Failure
+from transforms.output.maps import MapOrigin
 from transforms.pixel_budget import Reservation
-from transforms.types import Failure, ManifestRow, MapOrigin, Photo, SaliencyMap
+from transforms.pixels.types import Photo, SaliencyMap
+from transforms.steps import Effort
+from transforms.types import ManifestRow
 
 
 @dataclass(slots=True)
