@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import EXPECTED, ROOT, digests, report_rows, run, run_json
+from conftest import EXPECTED, ROOT, digests, make_catalog, report_rows, run, run_json
 
 from transforms import storage
 from transforms.errors import PhotoError
@@ -31,12 +32,31 @@ POLICIES = {
 }
 
 
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory, u2netp: object) -> Path:
+    """The small catalog, run under 0.7, once."""
+    folder = tmp_path_factory.mktemp("ran")
+    manifest = make_catalog(folder / "catalog")
+    assert run("run", "--manifest", manifest, "--output", folder / "first", *MODEL, *LENIENT) == 0
+    return folder
+
+
 @pytest.fixture
-def first(catalog: Path, tmp_path: Path) -> Path:
-    """The catalog, run under 0.7."""
-    output = tmp_path / "first"
-    assert run("run", "--manifest", catalog, "--output", output, *MODEL, *LENIENT) == 0
-    return output
+def shop(ran: Path, tmp_path: Path) -> Path:
+    """A copy of it, times kept."""
+    return shutil.copytree(ran, tmp_path / "shop", copy_function=shutil.copy2)
+
+
+@pytest.fixture
+def catalog(shop: Path) -> Path:
+    """The manifest of the copy."""
+    return shop / "catalog" / "manifest.csv"
+
+
+@pytest.fixture
+def first(shop: Path) -> Path:
+    """The output of the copy."""
+    return shop / "first"
 
 
 @pytest.mark.parametrize("name", POLICIES)
