@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.testing.test_pipeline import TestPipeline as BeamPipeline
+from apache_beam.testing.util import assert_that, equal_to
 from conftest import draw_product
 from gs import emulator
 from hypothesis import given, settings
@@ -19,18 +24,20 @@ from hypothesis import strategies as st
 from webserver import serve
 
 from transforms import manifest, storage
-from transforms.errors import FatalError
+from transforms.errors import Failure, FatalError
 from transforms.manifest import (
     ManifestError,
     ManifestFile,
     find_manifests,
     in_batches,
     keep_apart,
+    pack_rows,
+    photo_key,
     read_manifest,
     refuse_duplicates,
     unpack_rows,
 )
-from transforms.types import ManifestRow
+from transforms.types import ManifestRow, PlannedRow
 
 ROWS = [
     {"id": "a", "uri": "x/one.jpg", "category": "hat", "brand": "Ω", "price": "12"},
@@ -193,6 +200,28 @@ def test_which_of_two_equal_ids_passes_does_not_depend_on_their_order(tmp_path: 
         assert [row.failure.code for row in others if row.failure] == ["duplicate_id"] * 2
 
 
+def test_of_equal_ids_the_first_by_uri_category_attributes_and_place_passes() -> None:
+    expected = [
+        ManifestRow("x", "a.jpg", "/2", category=None),
+        ManifestRow("x", "b.jpg", "/0", category="hat", attributes={"colour": "blue"}),
+        ManifestRow("x", "b.jpg", "/0", category="hat", attributes={"colour": "red"}),
+        ManifestRow("x", "b.jpg", "/1", category="hat", attributes={"colour": "red"}),
+        ManifestRow("x", "b.jpg", "/0", category="shoe", attributes={"colour": "blue"}),
+    ]
+    for order in itertools.permutations(expected):
+        first, *others = refuse_duplicates(order)
+        assert first == expected[0]
+        assert [replace(row, failure=None) for row in others] == expected[1:]
+        assert all(row.failure and "also that of a.jpg" in row.failure.message for row in others)
+
+
+def test_rows_of_one_photo_belong_together_unless_they_failed() -> None:
+    rows = [ManifestRow(str(n), f"{n}.jpg", "/a.jpg", line=n) for n in range(2)]
+    assert photo_key(rows[0]) == photo_key(rows[1]) == "/a.jpg"
+    failed = [replace(row, failure=Failure("manifest", "bad_id", "")) for row in rows]
+    assert len({photo_key(row) for row in (*rows, *failed)}) == 3
+
+
 def test_what_a_bad_row_says_of_itself_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("id,uri,category,colour\nb,,hat,red\n")
@@ -309,6 +338,33 @@ def test_every_ending_that_is_decoded_is_read_and_the_others_are_counted(
     assert caplog.messages == [f"{tmp_path}/[!m]*: 4 files passed over (2 .txt, 1 .db, 1 others)"]
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a.txt"], "1 file passed over (1 .txt)"),
+        (["a.txt", "b.txt"], "2 files passed over (2 .txt)"),
+        (["a.abcdefghij"], "1 file passed over (1 .abcdefghij)"),
+        (["a.abcdefghijk"], "1 file passed over (1 others)"),  # no ending that one would know
+        (["a.b\tc", "b.y", "c.z"], "3 files passed over (1 .y, 1 .z, 1 others)"),
+        ([f"x.{n}" for n in "abcdefgh"], "8 files passed over (" + ", ".join(f"1 .{n}" for n in "abcdefgh") + ")"),
+        ([f"x.{n}" for n in "abcdefghi"], "9 files passed over (" + ", ".join(f"1 .{n}" for n in "abcdefgh") + ", …)"),
+    ],
+)
+def test_what_is_passed_over_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, names: list[str], said: str
+) -> None:
+    monkeypatch.setattr(manifest.LOGGER, "propagate", True)
+    for name in ("good.jpg", *names):
+        (tmp_path / name).write_bytes(b"")
+    find_manifests([str(tmp_path)])
+    assert caplog.messages == [f"{tmp_path}: {said}"]
+    caplog.clear()
+    for name in names:
+        (tmp_path / name).unlink()
+    find_manifests([str(tmp_path)])
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("name", [" a.jpg", "a .jpg", "a%20b.jpg", "a[1].jpg", "a;b'\".jpg", "a#b?.jpg", "é.jpg"])
 def test_odd_names_of_files_are_ordinary_photos(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "new [2] %41"
@@ -331,6 +387,38 @@ def test_names_that_no_report_holds_cost_their_file_alone(tmp_path: Path, name: 
     assert bad.failure is not None
     assert bad.failure.code == code
     assert "\n" not in bad.failure.message
+    assert "line" not in bad.failure.message  # as a folder has none
+
+
+def test_a_folder_whose_name_is_no_text_fails_its_photos(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"")
+    (row,) = rows_of(folder)
+    assert row.failure is not None
+    assert (row.id, row.failure.code) == ("a", "bad_row")
+
+
+def test_a_relative_folder_is_taken_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("photos/a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    for pattern in ("photos", "photos/", "./photos", f"file://{tmp_path}/photos", "photos/*.jpg"):
+        assert [(row.id, row.source) for row in rows_of(pattern)] == [("a", str(tmp_path / "photos/a.jpg"))]
+    assert [(row.id, row.source) for row in rows_of("b.jpg")] == [("b", str(tmp_path / "b.jpg"))]
+
+
+def test_a_manifest_that_lost_its_rows_since_it_was_looked_at_stops_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("uri\na.jpg\n")
+    (file,) = find_manifests([str(path)])
+    path.write_text("uri\n")
+    with pytest.raises(FatalError, match="holds no rows"):
+        list(read_manifest(file))
+    path.unlink()
+    with pytest.raises(FatalError, match="cannot be read after line 0"):
+        list(read_manifest(file))
 
 
 def test_a_folder_in_a_pattern_is_taken_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,6 +500,48 @@ def test_batches_of_long_rows_are_small(monkeypatch: pytest.MonkeyPatch) -> None
     batches = list(in_batches(rows))
     assert [count for count, _ in batches] == [3, 3, 3, 1]
     assert [row for _, packed in batches for row in unpack_rows(packed, ManifestRow)] == rows
+
+
+def test_batches_hold_a_thousand_rows_or_16_mib_of_text() -> None:
+    rows = [ManifestRow(str(n), "u", "s") for n in range(2500)]
+    assert [count for count, _ in in_batches(rows)] == [1000, 1000, 500]
+    assert list(in_batches([])) == []
+    half = [ManifestRow("", "u", "s", attributes={"x": "x" * ((8 << 20) - 1)})] * 7
+    assert [count for count, _ in in_batches(half)] == [3, 3, 1]  # two are not more than 16 MiB
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+common = {
+    **{name: texts for name in ("id", "uri", "source", "manifest", "group")},
+    "category": st.none() | texts,
+    "attributes": st.dictionaries(texts, texts, max_size=2),
+    "line": st.integers(0, 2**40),
+    "failure": st.none() | st.builds(Failure, texts, texts, texts),
+}
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.fixed_dictionaries(common), max_size=3))
+def test_rows_come_back_as_they_were(drawn: list[dict[str, Any]]) -> None:
+    planned = [PlannedRow(**row, present=("images/a.jpg",)) for row in drawn]
+    plain = [ManifestRow(**{name: value for name, value in row.items() if name != "group"}) for row in drawn]
+    for kind, rows in ((ManifestRow, plain), (PlannedRow, planned)):
+        assert [kind(*row.values()) for row in rows] == rows
+        assert list(unpack_rows(pack_rows(rows), kind)) == rows
+    assert [row for _, packed in in_batches(plain) for row in unpack_rows(packed, ManifestRow)] == plain
+
+
+def test_several_manifests_are_read_by_several_workers_and_one_by_one(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text(f"uri\n{name}1.jpg\n{name}2.jpg\n")
+    for pattern, ids in (("a.csv", ["a1", "a2"]), ("*.csv", ["a1", "a2", "b1", "b2"])):
+        files = find_manifests([str(tmp_path / pattern)])
+        pipeline = BeamPipeline()
+        batches = pipeline | manifest.ReadManifests(files, str(tmp_path / "out"))
+        names = [step.unique_name for step in pipeline.to_runner_api().components.transforms.values()]
+        assert any("/Reshuffle" in name for name in names) is (len(files) > 1)
+        assert_that(batches | beam.FlatMap(lambda batch: [row.id for row in unpack_rows(batch[1], ManifestRow)]), equal_to(ids))
+        pipeline.run().wait_until_finish()
 
 
 def test_a_manifest_on_a_web_server_is_fetched_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,21 +42,15 @@ def ran(tmp_path_factory: pytest.TempPathFactory, u2netp: object) -> Path:
 
 
 @pytest.fixture
-def shop(ran: Path, tmp_path: Path) -> Path:
-    """A copy of it, times kept."""
-    return shutil.copytree(ran, tmp_path / "shop", copy_function=shutil.copy2)
+def catalog(ran: Path) -> Path:
+    """Its manifest; who changes the photos takes a copy."""
+    return ran / "catalog" / "manifest.csv"
 
 
 @pytest.fixture
-def catalog(shop: Path) -> Path:
-    """The manifest of the copy."""
-    return shop / "catalog" / "manifest.csv"
-
-
-@pytest.fixture
-def first(shop: Path) -> Path:
-    """The output of the copy."""
-    return shop / "first"
+def first(ran: Path, tmp_path: Path) -> Path:
+    """A copy of its output, times kept."""
+    return shutil.copytree(ran / "first", tmp_path / "first", copy_function=shutil.copy2)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -129,7 +123,8 @@ def test_a_photo_without_a_map_is_a_failed_row_or_goes_through_the_network(first
     assert {n: d for n, d in restored.items() if n in whole} == whole
 
 
-def test_a_photo_that_changed_since_has_no_map(first: Path, catalog: Path) -> None:
+def test_a_photo_that_changed_since_has_no_map(first: Path, catalog: Path, tmp_path: Path) -> None:
+    catalog = shutil.copytree(catalog.parent, tmp_path / "changed", copy_function=shutil.copy2) / catalog.name
     (catalog.parent / "two.png").write_bytes((catalog.parent / "four.png").read_bytes())
     assert run("migrate", "--manifest", catalog, "--output", first, "--policy", "0.7", *LENIENT) == 0
     assert {row["id"]: row["code"] for row in report_rows(first)}["two"] == "no_map"

@@ -50,6 +50,7 @@ def test_otsu_of_a_single_level_keeps_nothing_that_is_not_certain() -> None:
     for level, certain in ((0, False), (100, False), (254, False), (255, True)):
         pixels = np.full((320, 320), level, np.uint8)
         assert bool((pixels >= otsu_level(pixels)).any()) is certain
+        assert otsu_level(pixels) == min(level + 1, 255)
 
 
 @pytest.mark.parametrize("threshold", [k / 255 for k in (1, 51, 128, 178, 179, 254, 255)] + [0.7, 0.5, 1.0])
