@@ -716,7 +716,9 @@ def main() -> int:
     parser.add_argument(
         "--nights", type=int, default=8, metavar="N", help="of each series, which ends with its first difference"
     )
-    parser.add_argument("--scenario", choices=["all", *SCENARIOS], help="nights that are told, instead of drawn ones")
+    parser.add_argument(
+        "--scenario", nargs="+", choices=["all", *SCENARIOS], help="nights that are told, instead of drawn ones"
+    )
     parser.add_argument(
         "--leave_out", nargs="*", default=[], choices=["lead", "empty"], help="what is known to be wrong"
     )
@@ -725,7 +727,7 @@ def main() -> int:
     parser.add_argument("--keep", metavar="DIR", help="keep the folders of what went wrong there")
     flags = parser.parse_args()
     nights = differences = 0
-    told = [] if flags.scenario is None else list(SCENARIOS) if flags.scenario == "all" else [flags.scenario]
+    told = list(SCENARIOS) if flags.scenario == ["all"] else flags.scenario or []
     with tempfile.TemporaryDirectory(prefix="whitesweep-nights-") as temporary:
         memory = Path(flags.memory or f"{temporary}/memory")
         memory.mkdir(exist_ok=True)

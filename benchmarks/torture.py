@@ -329,20 +329,24 @@ def main() -> int:
     """Torture; exit code 1 if anything was lost or left."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=200, metavar="N")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the first round; the others follow")
+    parser.add_argument(
+        "--seed", type=int, nargs="+", default=[1], metavar="S", help="of the first round; the others follow"
+    )
     flags = parser.parse_args()
+    seeds = [seed for first in flags.seed for seed in range(first, first + flags.rounds)]
     with tempfile.TemporaryDirectory(prefix="whitesweep-torture-") as temporary:
         torture = Torture(Path(temporary))
         kinds: Counter[str] = Counter()
         failures = 0
-        for seed in range(flags.seed, flags.seed + flags.rounds):
+        for seed in seeds:
             done, wrong = torture.round(seed)
             kinds.update(part.split("@")[0] for part in done.split()[1:])
             if wrong:
                 failures += 1
                 print(f"round {seed}: {done}: {'; '.join(wrong)}", flush=True)
         said = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        print(f"{flags.rounds} rounds from seed {flags.seed}: {failures} with a difference ({said})")
+        begun = " and ".join(map(str, flags.seed))
+        print(f"{len(seeds)} rounds from seed {begun}: {failures} with a difference ({said})")
         if failures:
             shutil.copy(torture.log, "torture.log")
             print("what the runs said: torture.log")
