@@ -45,7 +45,65 @@ MODULES = {
 WARM = ("apache_beam", "cv2", "hypothesis", "pyarrow.parquet", "PIL.Image", "pytest", "scipy", "skimage.measure")
 """Imported once, before processes are forked; nothing of ours."""
 
-EQUIVALENT: dict[tuple[str, str], str] = {}
+NOISE = "rounding noise alone lies between the two"
+MEMORY = "the picture is the same, only time or memory is not"
+SQUARE = "a map is square"
+EQUIVALENT = {
+    "threshold": {
+        'fills = rule.holes == "fill" and rule.fill_below > 1': "no hole is smaller than a cell",
+        "count, labels = pieces((pixels > level(threshold)), connectivity=8)": NOISE,
+        "certain = labels[(pixels > level(certainty))]": NOISE,
+        "outside = np.pad((pixels <= level(threshold)), 1, constant_values=True)": NOISE,
+        "small[[0, holes[0, 1]]] = False": "all that surrounds the map is one piece",
+        "small[[0, holes[1, 0]]] = False": "all that surrounds the map is one piece",
+    },
+    "methods": {
+        "if (middle - half > -NOISE) and middle + half <= 1 + NOISE:": NOISE,
+        "if middle - half >= -NOISE and (middle + half < 1 + NOISE):": NOISE,
+        "kept = float(((pixels > level(threshold))).mean())": NOISE,
+        "if np.count_nonzero(counts) < 3:": "of two levels the lower one is found either way",
+        "if (np.count_nonzero(counts) <= 2):": "of two levels the lower one is found either way",
+    },
+    "statistics": {
+        "mask = (cleaned > level)": NOISE,
+        "inside = (levels >= low * 255 - 1e-9) & ((levels < high * 255 + 1e-09))": NOISE,
+        "inside = ((levels > low * 255 - 1e-09)) & (levels <= high * 255 + 1e-9)": NOISE,
+        '**{f"coverage_{percent}": _share(counts, percent / 100, 2.0) for percent in range(10, 100, 10)},': (
+            "no level is above 1"
+        ),
+        "_, mask = cv2.threshold(alpha, 127, 256, cv2.THRESH_BINARY) # compare() takes 1×1 for a scalar": (
+            "OpenCV makes 255 of it"
+        ),
+        "count, _ = pieces(np.pad(~mask, 2, constant_values=True), connectivity=4)": "one ring of outside will do",
+        "white = (WHITE_LEVEL,) * 3, (255,) * 4": "OpenCV looks at three channels",
+        "white = (WHITE_LEVEL,) * 4, (255,) * 3": "OpenCV looks at three channels",
+        "white = (WHITE_LEVEL,) * 3, (256,) * 3": "no level is above 255",
+    },
+    "naming": {
+        "if len(name) > _LONGEST_SEGMENT // 5 and ( # of which no character takes more than four bytes": MEMORY,
+        "if (len(name) >= _LONGEST_SEGMENT // 4) and ( # of which no character takes more than four bytes": MEMORY,
+        "return unquote(stem) if True else stem": MEMORY,
+    },
+    "composite": {
+        "STRIP = 1000001 # pixels": MEMORY,
+        "if cv2.countNonZero(cv2.inRange(alpha, 1, 255)):": MEMORY,
+        "if True:": MEMORY,
+        "rows = max(2, STRIP // rgb.shape[1])": MEMORY,
+    },
+    "upsample": {
+        'if interpolation == "bilinear" and size[0] >= pixels.shape[1] and size[1] >= pixels.shape[1]:': SQUARE,
+        'if interpolation == "bilinear" and size[0] >= pixels.shape[0] and size[1] >= pixels.shape[0]:': SQUARE,
+        "side = min(size[0], pixels.shape[1]), min(size[1], pixels.shape[1])": SQUARE,
+        "side = min(size[0], pixels.shape[0]), min(size[1], pixels.shape[0])": SQUARE,
+    },
+    "encode": {
+        '"png": Encoding("png", "image/png", False, {"compress_level": 6}),': "what cannot be transparent becomes png",
+        "longest = max(pixels.shape[:3])": "no side is shorter than the number of channels, and at the limit",
+    },
+    "manifest": {
+        "FILES_COUNTED = 100001": "of a larger folder, how many files are looked at for a message",
+    },
+}
 """Mutants that change nothing anyone could see, by module and mutated line, with the reason."""
 
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
@@ -171,7 +229,7 @@ def outcome(mutant: Mutant | None, tests: Sequence[str], limit: float, folder: s
 
 
 def main() -> None:
-    """Print a table of modules, and every survivor."""
+    """Print every survivor, and a table of modules."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--per_module", type=int, default=12)
@@ -180,9 +238,7 @@ def main() -> None:
     sys.dont_write_bytecode = True
     for name in WARM:
         importlib.import_module(name)
-    totals = [0, 0, 0]
-    survivors = []
-    print("| module | mutants | killed | survived | of these equivalent |\n|---|---:|---:|---:|---:|")
+    table = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{folder}/hypothesis"
         for module, tests in MODULES.items():
@@ -195,23 +251,20 @@ def main() -> None:
             limit = 20 + 5 * (time.monotonic() - started)
             every = mutants_of(module)
             chosen = random.Random(f"{args.seed} {short}").sample(every, min(args.per_module, len(every)))
-            left = [mutant for mutant in chosen if outcome(mutant, tests, limit, folder) == "passed"]
-            equivalent = [mutant for mutant in left if (short, mutant.after) in EQUIVALENT]
-            counts = len(chosen), len(left), len(equivalent)
-            totals = [total + count for total, count in zip(totals, counts, strict=True)]
-            print(
-                f"| {short} | {counts[0]} of {len(every)} | {counts[0] - counts[1]} | {counts[1]} | {counts[2]} |",
-                flush=True,
-            )
-            survivors += sorted(left, key=lambda mutant: mutant.line)
-    print(f"| all | {totals[0]} | {totals[0] - totals[1]} | {totals[1]} | {totals[2]} |")
-    for mutant in survivors:
-        reason = EQUIVALENT.get((mutant.module.rpartition(".")[2], mutant.after))
-        print(
-            f"\n{path_of(mutant.module).relative_to(ROOT)}:{mutant.line}"
-            + (f"  (equivalent: {reason})" if reason else "")
-        )
-        print(f"    {mutant.before}\n  → {mutant.after}")
+            left = equivalent = 0
+            for mutant in chosen:
+                if outcome(mutant, tests, limit, folder) != "passed":
+                    continue
+                reason = EQUIVALENT.get(short, {}).get(mutant.after)
+                left, equivalent = left + 1, equivalent + bool(reason)
+                where = f"{path_of(module).relative_to(ROOT)}:{mutant.line}"
+                said = f"{where}{f' (nothing changes: {reason})' if reason else ''}"
+                print(f"{said}\n    {mutant.before}\n  → {mutant.after}\n", flush=True)
+            table.append((short, len(chosen), len(chosen) - left, left, equivalent))
+    totals = [sum(row[column] for row in table) for column in range(1, 5)]  # type: ignore[misc]
+    print("| module | mutants | killed | survived | of which nothing changes |\n|---|---:|---:|---:|---:|")
+    for row in (*table, ("all", *totals)):
+        print(f"| {' | '.join(map(str, row))} |")
 
 
 if __name__ == "__main__":

@@ -512,7 +512,7 @@ def test_batches_hold_a_thousand_rows_or_16_mib_of_text() -> None:
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 common = {
-    **{name: texts for name in ("id", "uri", "source", "manifest", "group")},
+    **dict.fromkeys(("id", "uri", "source", "manifest", "group"), texts),
     "category": st.none() | texts,
     "attributes": st.dictionaries(texts, texts, max_size=2),
     "line": st.integers(0, 2**40),
@@ -540,7 +540,9 @@ def test_several_manifests_are_read_by_several_workers_and_one_by_one(tmp_path: 
         batches = pipeline | manifest.ReadManifests(files, str(tmp_path / "out"))
         names = [step.unique_name for step in pipeline.to_runner_api().components.transforms.values()]
         assert any("/Reshuffle" in name for name in names) is (len(files) > 1)
-        assert_that(batches | beam.FlatMap(lambda batch: [row.id for row in unpack_rows(batch[1], ManifestRow)]), equal_to(ids))
+        assert_that(
+            batches | beam.FlatMap(lambda batch: [row.id for row in unpack_rows(batch[1], ManifestRow)]), equal_to(ids)
+        )
         pipeline.run().wait_until_finish()
 
 

@@ -207,9 +207,7 @@ def test_a_policy_that_says_nothing_is_the_usual_one_and_has_the_digest_of_store
 
 
 def test_a_policy_of_a_word() -> None:
-    with pytest.raises(
-        PolicyError, match="expected a threshold such as 0.7, fixed, otsu, soft"
-    ):
+    with pytest.raises(PolicyError, match=r"expected a threshold such as 0\.7, fixed, otsu, soft"):
         plain_policy("no")
     assert plain_policy("0.5").default.parameters == (("threshold", 0.5),)
     assert plain_policy("hysteresis").default.parameters == (("high", 0.8), ("low", 0.4))

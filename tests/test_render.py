@@ -230,12 +230,10 @@ def test_a_format_too_small_for_the_picture_is_a_failure(name: str, side: int) -
         ("webp", {"lossless": True, "quality": 50, "method": 0, "exact": True}),
     ],
 )
-def test_other_settings_would_rewrite_every_picture_of_a_catalog(
-    rgb: np.ndarray, name: str, options: dict[str, Any]
-) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, name, **options)
-    assert encode(rgb, name) == buffer.getvalue()
+def test_other_settings_would_rewrite_every_picture_of_a_catalog(name: str, options: dict[str, Any]) -> None:
+    image, buffer = draw_product(1, (400, 300)), io.BytesIO()
+    image.save(buffer, name, **options)
+    assert encode(np.asarray(image), name) == buffer.getvalue()
 
 
 @pytest.mark.parametrize(("choice", "is_made"), [("fail", False), ("white", True), ("keep", True)])

@@ -12,7 +12,6 @@ from PIL import Image, ImageOps
 from sample import writing
 from sample.scenes import Scene, catalog
 
-
 SMALL = tuple(replace(scene, size=(scene.size[0] // 4, scene.size[1] // 4)) for scene in catalog())
 """The catalog at a sixteenth of its pixels, which takes seconds and not minutes."""
 
