@@ -24,6 +24,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 MODULES = {
@@ -106,7 +107,7 @@ EQUIVALENT = {
 }
 """Mutants that change nothing anyone could see, by module and mutated line, with the reason."""
 
-SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+SWAPS: dict[type[ast.AST], Any] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
     **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And},
     **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult},
@@ -167,14 +168,14 @@ def _changed(node: ast.expr) -> Iterator[ast.expr]:
     if isinstance(node, ast.Compare):
         for number, operator in enumerate(node.ops):
             copy = deepcopy(node)
-            copy.ops[number] = SWAPS[type(operator)]()  # type: ignore[call-overload]
+            copy.ops[number] = SWAPS[type(operator)]()
             yield copy
     elif isinstance(node, (ast.BinOp, ast.BoolOp)):
         is_union = isinstance(node, ast.BinOp) and isinstance(node.right, ast.Constant) and node.right.value is None
         if type(node.op) in SWAPS and not is_union:
-            copy = deepcopy(node)
-            copy.op = SWAPS[type(node.op)]()  # type: ignore[assignment]
-            yield copy
+            changed = deepcopy(node)
+            changed.op = SWAPS[type(node.op)]()
+            yield changed
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)):
         yield node.operand
     elif isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float)):
@@ -238,7 +239,7 @@ def main() -> None:
     sys.dont_write_bytecode = True
     for name in WARM:
         importlib.import_module(name)
-    table = []
+    table: dict[str, list[int]] = {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{folder}/hypothesis"
         for module, tests in MODULES.items():
@@ -260,11 +261,11 @@ def main() -> None:
                 where = f"{path_of(module).relative_to(ROOT)}:{mutant.line}"
                 said = f"{where}{f' (nothing changes: {reason})' if reason else ''}"
                 print(f"{said}\n    {mutant.before}\n  → {mutant.after}\n", flush=True)
-            table.append((short, len(chosen), len(chosen) - left, left, equivalent))
-    totals = [sum(row[column] for row in table) for column in range(1, 5)]  # type: ignore[misc]
+            table[short] = [len(chosen), len(chosen) - left, left, equivalent]
+    table["all"] = [sum(column) for column in zip(*table.values(), strict=True)]
     print("| module | mutants | killed | survived | of which nothing changes |\n|---|---:|---:|---:|---:|")
-    for row in (*table, ("all", *totals)):
-        print(f"| {' | '.join(map(str, row))} |")
+    for short, counts in table.items():
+        print(f"| {' | '.join(map(str, (short, *counts)))} |")
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def test_a_parameter_has_its_range_and_its_default(
     step = 1 if name in ("minimum_component", "fill_below") else 1e-6
     for value in (least, greatest):  # one parameter may rule another out, for a reason of its own
         assert "expected" not in refusal({"method": method, name: value})
-    beyond = [least - step, greatest + step, -greatest, str(usual), True, None]
+    beyond: list[Any] = [least - step, greatest + step, -greatest, str(usual), True, None]
     for value in [*beyond, *([1.5] if step == 1 else [])]:
         assert f"p.toml, [default]: {name} is {value!r}, expected a" in refusal({"method": method, name: value})
 

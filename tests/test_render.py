@@ -117,9 +117,14 @@ def test_every_level_of_alpha_is_blended_and_in_any_strips(rgb: np.ndarray, monk
 
 
 def test_a_photo_is_blended_by_as_many_rows_as_hold_a_million_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    strips = []
+    strips: list[tuple[int, int]] = []
     blend = Image.composite
-    monkeypatch.setattr(Image, "composite", lambda *images: strips.append(images[0].size) or blend(*images))
+
+    def noted(*images: Image.Image) -> Image.Image:
+        strips.append(images[0].size)
+        return blend(*images)
+
+    monkeypatch.setattr(Image, "composite", noted)
     composite(np.zeros((1500, 1000, 3), np.uint8), np.full((1500, 1000), 7, np.uint8))
     assert strips == [(1000, 1000), (1000, 500)]
 
@@ -143,9 +148,9 @@ def test_the_photos_own_transparency_stays(rgb: np.ndarray) -> None:
     assert np.array_equal(alpha, own)
     assert combine_alpha(mask, Photo(rgb, None, "png")) is mask
     levels = np.arange(256, dtype=np.uint8)
-    mask, own = np.meshgrid(levels, levels)
-    rgb = np.zeros((256, 256, 3), np.uint8)
-    assert np.array_equal(combine_alpha(mask, Photo(rgb, own, "png")), np.rint(mask / 255 * own))
+    across, down = np.meshgrid(levels, levels)
+    photo = Photo(np.zeros((256, 256, 3), np.uint8), down, "png")
+    assert np.array_equal(combine_alpha(across, photo), np.rint(across / 255 * down))
 
 
 def test_backgrounds_are_parsed() -> None:

@@ -138,7 +138,7 @@ def test_hysteresis_takes_both_of_its_thresholds_as_reached_where_they_are_equal
 )
 def test_the_rungs_of_a_ladder(start: float, stop: float, step: float, rungs: list[float]) -> None:
     ladder = {"method": "ladder", "start": start, "stop": stop, "step": step}
-    found = []
+    found: list[Any] = []
     for level in range(255, -1, -1):  # a tenth of the map is of this level, the rest nought
         pixels = empty()
         pixels[:32] = level
