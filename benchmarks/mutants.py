@@ -34,7 +34,7 @@ MODULES = {
     "transforms.pixels.statistics": ("statistics",),
     "transforms.output.naming": ("naming",),
     "transforms.pixels.composite": ("render",),
-    "transforms.pixels.decode": ("decode",),
+    "transforms.pixels.decode": ("decode", "formats"),
     "transforms.pixels.formats.colour": ("decode", "formats"),
     "transforms.output.maps": ("maps",),
     "transforms.manifest": ("manifest",),
@@ -100,6 +100,9 @@ EQUIVALENT = {
     "encode": {
         '"png": Encoding("png", "image/png", False, {"compress_level": 6}),': "what cannot be transparent becomes png",
         "longest = max(pixels.shape[:3])": "no side is shorter than the number of channels, and at the limit",
+    },
+    "decode": {
+        "if True: # its decoder makes room at once": "no other file begins as a WebP does",
     },
     "manifest": {
         "FILES_COUNTED = 100001": "of a larger folder, how many files are looked at for a message",

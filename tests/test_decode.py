@@ -20,7 +20,8 @@ from conftest import draw_product, shared
 from PIL import Image, ImageCms
 
 from transforms.errors import FAILURE_CODES, PhotoError
-from transforms.pixels.decode import Limits, decode
+from transforms.pixels import decode as module
+from transforms.pixels.decode import Limits, decode, decode_opened, open_photo
 from transforms.pixels.formats import icc
 
 pytestmark = [pytest.mark.pure, pytest.mark.filterwarnings("ignore::UserWarning:PIL")]  # of damaged metadata
@@ -158,6 +159,50 @@ def test_failures_have_their_codes() -> None:
     damaged = bytearray(png)
     damaged[len(png) // 2] ^= 255
     assert code_of(bytes(damaged)) in ("corrupt", "truncated")
+
+
+def test_a_photo_may_have_128_mib_and_100_megapixels() -> None:
+    assert Limits() == Limits(max_bytes=128 * 1024 * 1024, max_pixels=100_000_000)
+
+
+def test_an_empty_file_is_called_so() -> None:
+    with pytest.raises(PhotoError, match=r"the file is empty \(0 bytes\)"):
+        decode(b"")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (EOFError(), "truncated", "cannot be decoded: EOFError"),
+        (OSError("image file is Truncated\n(3 bytes)"), "truncated", "cannot be decoded: image file is Truncated"),
+        (OSError("unexpected end of file"), "truncated", "cannot be decoded: unexpected end of file"),
+        (ValueError("not enough image data"), "truncated", "cannot be decoded: not enough image data"),
+        (RuntimeError(" Unsupported thing "), "unsupported_format", "cannot be decoded: Unsupported thing"),
+        (KeyError("x"), "corrupt", "cannot be decoded: 'x'"),
+        (MemoryError(), "out_of_memory", "no memory to read the picture's header"),
+    ],
+)
+def test_whatever_a_decoder_raises_is_one_line_with_a_code(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, code: str, said: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    image = open_photo(encoded(draw_product(1, (20, 20)), "PNG"))
+    monkeypatch.setattr(module, "_open", fail)
+    monkeypatch.setattr(module, "to_srgb", fail)
+    data = encoded(draw_product(1, (20, 20)), "PNG")
+    with pytest.raises(PhotoError) as header:
+        open_photo(data)
+    with pytest.raises(PhotoError) as pixels:
+        decode_opened(image)
+    assert (header.value.code, header.value.message) == (pixels.value.code, said) == (code, said)
+    assert pixels.value.message in (said, "no memory to decode 20x20 pixels")
+
+
+@pytest.mark.parametrize(("length", "code"), [(63, "truncated"), (64, "corrupt")])
+def test_a_file_of_less_than_64_bytes_ends_within_its_header(length: int, code: str) -> None:
+    assert code_of(b"GIF89a".ljust(length - 1, b"\1") + b";") == code
 
 
 def test_every_hostile_file_is_a_photo_or_a_failure_of_one_line() -> None:
