@@ -30,17 +30,19 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_hand
 from apache_beam.utils import shared, thread_pool_executor
 from conftest import ROOT
 
+from pipeline.launch import run_graph
 from pipeline.runners import beam_arguments
 from transforms.beam_faults import (
     IN_MEMORY,
     LOCAL_RUNNER,
-    flush_by_size,
     never_encode,
     sole_output,
     unknown_flags,
     without_tracebacks,
     worker_command,
 )
+
+IN_THREADS = "--direct_running_mode=multi_threading"
 
 
 def mended(what: str, ours: str) -> str:
@@ -68,10 +70,14 @@ class SlowCoder(coders.Coder):
 coders.registry.register_coder(Slow, SlowCoder)
 
 
-def is_torn() -> bool:
-    root = local("--direct_running_mode=multi_threading")
+def build_slow(root: beam.Pipeline) -> None:
     keyed = root | beam.Create([1]) | beam.Map(lambda n: (n, Slow())).with_output_types(tuple[int, Slow])
     _ = keyed | beam.GroupByKey()
+
+
+def is_torn() -> bool:
+    root = local(IN_THREADS)
+    build_slow(root)
     try:
         root.run()
     except Exception:
@@ -82,7 +88,7 @@ def is_torn() -> bool:
 def test_a_timer_tears_elements(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_handlers, "DATA_BUFFER_TIME_LIMIT_MS", 10)
     assert is_torn(), mended("flushes buffers while an element is written to them", "flush_by_size")
-    flush_by_size()
+    run_graph([f"--runner={LOCAL_RUNNER}", IN_THREADS], False, build_slow)
     assert not is_torn()
 
 
@@ -283,7 +289,7 @@ def fail(_: object) -> NoReturn:
 
 def test_worker_threads_print_what_they_hand_on() -> None:
     def run() -> None:
-        root = local("--direct_running_mode=multi_threading")
+        root = local(IN_THREADS)
         _ = root | beam.Create([1]) | beam.Map(fail)
         with pytest.raises(RuntimeError, match="ValueError: stop"):
             root.run()
