@@ -25,12 +25,13 @@ from PIL import Image
 from benchmarks.process import measured
 from model.engine import choose_precision, engine_of
 from model.memory import keep_buffers
-from transforms.output.maps import MapOrigin, MapSettings, map_key, store_map
+from transforms.output.maps import map_key, store_map
 from transforms.pixel_budget import bytes_to_render
 from transforms.pixels.decode import decode
 from transforms.pixels.render import OutputSettings, render
 from transforms.pixels.sharpen import SIDE, Sharpening, network_input
 from transforms.pixels.types import SaliencyMap
+from transforms.settings import MapOrigin, MapSettings
 from weights.files import locate
 
 PREDICTED = 20

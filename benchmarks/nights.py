@@ -4,7 +4,7 @@
     .venv/bin/python -m benchmarks.nights --scenario photos_away_after_migrate # one told night by night; `all` for all
 
 Every night things happen to the shop (benchmarks/shop.py) and to the output folder, a command runs, perhaps killed,
-stopped, suspended or beside another, and is given again if it was. Then all that the README promises is looked at from
+stopped, suspended or beside another, and is given again if it was. Then all that docs/ promises is looked at from
 outside: the pictures, the report and the maps, against those of a fresh run into an empty folder, column by column and
 byte by byte. The network is asked once for each photo of all nights, and remembered (--network asks it every time).
 """
@@ -228,7 +228,7 @@ class Look:
 
 
 def look(output: Path) -> Look:
-    """Read an output folder as the README says that it is to be read."""
+    """Read an output folder as docs/reference.md says that it is to be read."""
     found = Look()
     for part, into in (("images", found.images), ("maps", found.maps)):
         for path in sorted((output / part).rglob("*")) if (output / part).exists() else ():

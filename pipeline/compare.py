@@ -93,14 +93,14 @@ def compare(request: CompareRequest, names: Sequence[str]) -> int:
 def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]]) -> None:
     """Draw photo, map, A and B of each row, two rows beside each other, the most changed first."""
     settings = _settings(request.source)
-    folders, private = settings.get("manifest_folders", []), settings.get("allow_private_addresses", False)
+    folders, allow_private = settings.get("manifest_folders", []), settings.get("allow_private_addresses", False)
     step = TILE + GAP
     lines = -(-max(len(changed), 1) // 2)
     sheet = Image.new("RGB", (8 * step + 3 * GAP, lines * step + GAP), PAPER[:3])
     for number, row in enumerate(changed):
         saliency = load_map(f"{request.source}/maps", row["map_key"])
         uris = (storage.join(folder, row["uri"]) for folder in folders)  # to one of which its uri is relative
-        photo = next((tile for uri in uris if (tile := open_tile(uri, TILE, private))), None)
+        photo = next((tile for uri in uris if (tile := open_tile(uri, TILE, allow_private))), None)
         if saliency is None:
             continue
         tile = photo or Image.fromarray(saliency.pixels).resize((TILE, TILE)).convert("RGB")

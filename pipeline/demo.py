@@ -66,13 +66,12 @@ def read_report(request: RunRequest) -> list[dict[str, Any]]:
 def sample_iou(row: dict[str, Any], request: RunRequest, catalog: Path) -> float | None:
     """Compare one mask with the true one, or give None if there is none."""
     path = catalog / "masks" / f"{row['id']}.png"
-    saliency = load_map(request.config.maps_folder, row["map_key"]) if row["map_key"] else None
+    saliency = load_map(request.settings.maps_folder, row["map_key"]) if row["map_key"] else None
     if not path.exists() or saliency is None:
         return None
-    output = request.config.output
     with Image.open(path) as image:
         truth = np.asarray(image) >= 128
-    _, rule = output.policy.rule_for(row["category"], dict(row["attributes"]))
+    _, rule = request.settings.pictures.policy.rule_for(row["category"], dict(row["attributes"]))
     mask = make_mask(rule, saliency.pixels, (truth.shape[1], truth.shape[0]))
     return intersection_over_union(mask.alpha >= 128, truth)
 

@@ -11,9 +11,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from transforms.errors import PhotoError
-from transforms.output.maps import MapOrigin, MapSettings, load_map, map_key, map_uri, read_map, store_map
+from transforms.output.maps import load_map, map_key, map_uri, read_map, store_map
 from transforms.pixels.sharpen import Sharpening
 from transforms.pixels.types import SaliencyMap
+from transforms.settings import MapOrigin, MapSettings
 
 ORIGIN = MapOrigin("u2net", "w" * 64, "fp32")
 SETTINGS = MapSettings(ORIGIN, Sharpening())

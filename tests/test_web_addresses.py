@@ -154,6 +154,6 @@ def test_every_notation_ends_at_the_guard(host: str) -> None:
     with serve() as site:
         site.pages["/x"] = (b"x", None)
         with pytest.raises(PhotoError) as caught:
-            storage.read(f"http://{host}:{site.url.rpartition(':')[2]}/x", None, private=False)
+            storage.read(f"http://{host}:{site.url.rpartition(':')[2]}/x", None, allow_private=False)
         assert caught.value.code in ("blocked_address", "bad_row", "http_error")
         assert site.log == []

@@ -46,7 +46,7 @@ def read_all(uris: list[str], threads: int = 2) -> list[str]:
 
     def read(uri: str) -> str:
         try:
-            storage.read(uri, 1000, private=True)
+            storage.read(uri, 1000, allow_private=True)
         except PhotoError as error:
             return error.code if error.message.startswith(f"{uri}: ") else error.message
         return "read"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby, islice
+from typing import TypeVar
 
 import apache_beam as beam
 import pyarrow as pa
@@ -37,6 +38,7 @@ FILES_COUNTED = 100_000
 """Of a larger folder, only so many are looked at to say what is passed over."""
 BATCH = 1000
 BATCH_CHARACTERS = 16 << 20
+Row = TypeVar("Row", bound=ManifestRow)
 Batch = tuple[int, bytes]
 """How many rows, and what pack_rows makes of them."""
 
@@ -316,9 +318,9 @@ def pack_rows(rows: Iterable[ManifestRow]) -> bytes:
     return pack(row.values() for row in rows)
 
 
-def unpack_rows(packed: bytes) -> Iterator[ManifestRow]:
-    """Give the rows again."""
-    return (ManifestRow(*values) for values in unpack(packed))
+def unpack_rows(packed: bytes, kind: type[Row]) -> Iterator[Row]:
+    """Give the rows again, of the type that they were."""
+    return (kind(*values) for values in unpack(packed))
 
 
 def in_batches(rows: Iterable[ManifestRow]) -> Iterator[Batch]:

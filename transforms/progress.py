@@ -61,7 +61,7 @@ HEARTBEAT = Heartbeat()
 class EarlyStop:
     """Watches the first thousand rows of one worker thread: a wrong bucket should not cost a night.
 
-    Rows that failed in the same way in the report before do not count: of a nightly run's few rows they may be most.
+    Rows that failed in the same way in the earlier report do not count: of a nightly run's few rows they may be most.
     """
 
     def __init__(self, max_failure_fraction: float) -> None:

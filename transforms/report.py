@@ -61,7 +61,7 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def carry(table: pa.Table, carried: Carried) -> pa.Table:
-    """Take rows of the report before into the new one: what was finished is unchanged, what failed stays failed."""
+    """Take rows of the earlier report into the new one: what was finished is unchanged, what failed stays failed."""
     rows = table.take(pa.array(carried.positions, pa.int64()))
     status = ["failed" if before == "failed" else "unchanged" for before in rows["status"].to_pylist()]
     rows = _set(rows, "status", pa.array(status, SCHEMA.field("status").type))

@@ -21,8 +21,6 @@ class ManifestRow:
     id: names the output. uri: as written in the manifest. source: the same, resolved against the manifest's folder.
     manifest, line: where the row stands (line counts from 1, for Parquet the row number).
     failure: what is already known to be wrong with it.
-    group: what rows of equal photos have in common. earlier: what the report before says of this id.
-    present: the names of the pictures of this id that are in the output folder already.
     """
 
     id: str
@@ -33,17 +31,31 @@ class ManifestRow:
     manifest: str = ""
     line: int = 0
     failure: Failure | None = None
-    group: str = ""
-    earlier: Earlier | None = None
-    present: tuple[str, ...] = ()
 
     def values(self) -> tuple[Any, ...]:
         """Give all fields in order: ManifestRow(*row.values()) is the row.
 
         Between stages rows pass as these. Pickling a dataclass of slots costs ten times as much, for every row.
         """
-        own = (self.id, self.uri, self.source, self.category, self.attributes, self.manifest, self.line)
-        return (*own, self.failure, self.group, self.earlier, self.present)
+        where = (self.manifest, self.line, self.failure)
+        return (self.id, self.uri, self.source, self.category, self.attributes, *where)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRow(ManifestRow):
+    """A row that is to be done, with what the plan found of it.
+
+    group: what rows of equal photos have in common. earlier: what the earlier report says of this id.
+    present: the names of the pictures of this id that are in the output folder already.
+    """
+
+    group: str = ""
+    earlier: Earlier | None = None
+    present: tuple[str, ...] = ()
+
+    def values(self) -> tuple[Any, ...]:
+        """Give all fields in order, as ManifestRow's does."""
+        return (*ManifestRow.values(self), self.group, self.earlier, self.present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,7 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """Rows of the report before that stand in the new one as they are.
+    """Rows of the earlier report that stand in the new one as they are.
 
     positions: where they stand in that report's table (earlier.load_table). changes: by position, the columns in which
     they differ all the same, as the manifest or the policy's other rules now say something else.

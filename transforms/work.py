@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from transforms.beam_faults import never_encode
 from transforms.errors import Failure
-from transforms.output.maps import MapOrigin
 from transforms.pixel_budget import Reservation
 from transforms.pixels.types import Photo, SaliencyMap
+from transforms.settings import MapOrigin
 from transforms.steps import Effort
-from transforms.types import ManifestRow
+from transforms.types import PlannedRow
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Work:
     failure: why the photo goes no further; then it passes the remaining steps untouched.
     """
 
-    rows: tuple[ManifestRow, ...]
+    rows: tuple[PlannedRow, ...]
     effort: Effort = field(default_factory=Effort)
     source_version: str | None = None
     source_sha256: str | None = None

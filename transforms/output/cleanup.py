@@ -7,7 +7,7 @@ import time
 from transforms import storage
 from transforms.errors import PhotoError
 from transforms.output.commit import read_run
-from transforms.output.earlier import latest_run
+from transforms.output.earlier import newest_run
 
 RECENT_S = 7 * 24 * 3600.0
 """What a report may be read for after a newer one is there, by a migration or comparison that started from it."""
@@ -58,7 +58,7 @@ def retire(folder: str, keep: int) -> None:
     first = max(0, len(complete) - keep)
     while first and time.time() - _committed(folder, complete[first]) < RECENT_S:
         first -= 1  # it was the newest until the one behind it was committed
-    oldest = min(latest_run(folder)["report"].removeprefix("report/"), *complete[first : first + 1])
+    oldest = min(newest_run(folder)["report"].removeprefix("report/"), *complete[first : first + 1])
     for run in sorted(run for run in runs if run < oldest):
         for mark in ("_SUCCESS", "run.json"):  # first, it is no longer complete; then, sweep removes the rest
             storage.delete(f"{folder}/report/{run}/{mark}")

@@ -17,6 +17,7 @@ from transforms.credentials import without_password, without_secrets
 from transforms.errors import FatalError, PhotoError
 from transforms.output.lease import owner, standing
 from transforms.output.schema import SCHEMA_VERSION, missing_shards
+from transforms.settings import RunSettings
 from transforms.steps import Effort
 from transforms.stopping import STOP
 
@@ -32,7 +33,7 @@ TRACES_FILE = "_internal_errors.log"
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """What the manifest no longer names: a row of the report before, or a picture that no row claims.
+    """What the manifest no longer names: a row of the earlier report, or a picture that no row claims.
 
     name: of the picture below the output folder, or None if there is none.
     """
@@ -43,20 +44,24 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What is known of a run before it begins. started: seconds since 1970. settings, versions: for run.json.
+    """One run: its name, what it is asked for, and what it found out before it began.
 
-    prune: whether pictures that no row claims are to be removed once the run is complete.
+    started: seconds since 1970. versions: of what its output's bytes depend on.
     leased: whether the run holds a lease on the output folder, without which it may not commit.
+    repairs: of a repair, what the run that it repairs was asked for; run.json says that again.
     """
 
-    run_id: str
-    folder: str
-    started: float
-    settings: dict[str, Any]
-    versions: dict[str, str]
-    max_failure_fraction: float = 1.0
-    prune: bool = False
+    settings: RunSettings
+    run_id: str = ""
+    started: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
     leased: bool = False
+    repairs: RunSettings | None = None
+
+    @property
+    def folder(self) -> str:
+        """The output folder."""
+        return self.settings.output
 
     @property
     def report(self) -> str:
@@ -139,10 +144,10 @@ def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone], 
     gone = list(gone)
     files = sum(one.name is not None for one in gone)  # what is left of failed rows is not pruned, but told of
     ordered = sorted([*gone, *total.left], key=lambda one: (one.id, one.name or ""))
-    prune = info.prune and files <= total.pictures
+    prune = info.settings.prune and files <= total.pictures
     failed = total.statuses["failed"]
-    reasons = [over_budget(failed, rows, info.max_failure_fraction)]
-    if info.prune and not prune:
+    reasons = [over_budget(failed, rows, info.settings.max_failure_fraction)]
+    if info.settings.prune and not prune:
         reasons.append(
             f"{files} pictures would be pruned and {total.pictures} stay; nothing was pruned: is the "
             "manifest whole? If so, remove images/ or use another --output"
@@ -153,7 +158,7 @@ def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone], 
         "report_schema": SCHEMA_VERSION,
         "exit_code": 1 if reason else 0,
         "reason": reason,
-        "settings": info.settings,
+        "settings": (info.repairs or info.settings).record(),
         "versions": info.versions,
         "rows": rows,
         "statuses": dict(sorted(total.statuses.items())),
@@ -195,7 +200,7 @@ def record_stop(info: RunInfo, reason: str, exit_code: int) -> None:
         "run_id": info.run_id,
         "exit_code": exit_code,
         "reason": reason,
-        "settings": info.settings,
+        "settings": (info.repairs or info.settings).record(),
         "versions": info.versions,
         "started": info.started,
         "seconds": max(0.001, time.time() - info.started),

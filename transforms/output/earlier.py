@@ -1,4 +1,4 @@
-"""The report before: which one it is, and what it says of each row."""
+"""The earlier report: which one it is, and what it says of each row."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.errors import DeadEndError, PhotoError
-from transforms.output.maps import MapOrigin
 from transforms.output.pictures import OutputFile
 from transforms.output.schema import SCHEMA, missing_shards, shards_before
+from transforms.settings import MapOrigin
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class BrokenReportError(NoReportError):
     """There is a report under a folder, but it cannot be read or is not whole; one line for the user."""
 
 
-def latest_run(folder: str) -> dict[str, Any]:
+def newest_run(folder: str) -> dict[str, Any]:
     """Read latest.json of an output folder: `run_id`, and `report`, the folder of the newest complete report.
 
     Raises:
@@ -62,7 +62,7 @@ def newest_report(folder: str) -> list[str]:
     Raises:
         NoReportError: there is none. BrokenReportError: it is not whole.
     """
-    base = f"{folder}/{latest_run(folder)['report']}"
+    base = f"{folder}/{newest_run(folder)['report']}"
     try:
         listed = list(storage.list_sizes(base))  # not a glob: the folder's own name may have brackets
     except (PhotoError, OSError) as error:

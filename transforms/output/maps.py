@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -15,31 +14,15 @@ from PIL.PngImagePlugin import PngInfo
 
 from transforms import storage
 from transforms.errors import PhotoError
-from transforms.pixels.sharpen import SIDE, Sharpening
+from transforms.pixels.sharpen import SIDE
 from transforms.pixels.types import SaliencyMap
+from transforms.settings import MapSettings
 
 PREPROCESSING_VERSION = 2
 """Raised when decode or sharpen come to give other pixels for the same settings."""
 
 SEAL = "whitesweep"
 """Text in a map's PNG: its key and the sha256 of its pixels. Pillow does not check a PNG's own checksums."""
-
-
-@dataclass(frozen=True, slots=True)
-class MapOrigin:
-    """What made a map: the network, the sha256 of its weights, and the precision it ran in."""
-
-    model: str
-    weights_sha256: str
-    precision: str
-
-
-@dataclass(frozen=True, slots=True)
-class MapSettings:
-    """Everything besides the photo that decides what leaves the network."""
-
-    origin: MapOrigin
-    sharpening: Sharpening
 
 
 def map_key(source_sha256: str, settings: MapSettings) -> str:

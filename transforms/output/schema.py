@@ -19,7 +19,7 @@ ROWS_PER_SHARD = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """What became of one manifest row (README, "Report"). Neither clock nor host nor run is in it."""
+    """What became of one manifest row (docs/reference.md). Neither clock nor host nor run is in it."""
 
     id: str
     uri: str

@@ -86,10 +86,10 @@ def path_of(uri: str) -> str:
     return re.split("[?#]", uri, maxsplit=1)[0] if is_web(uri) else uri
 
 
-def read(uri: str, max_bytes: int | None = None, private: bool = False) -> Blob:
+def read(uri: str, max_bytes: int | None = None, allow_private: bool = False) -> Blob:
     """Read a whole file or object, or what a web server answers.
 
-    private: whether a web server may be at a private address.
+    allow_private: whether a web server may be at a private address.
 
     Raises:
         PhotoError: not_found, forbidden, blocked_address, too_large, timeout, http_error or bad_row (a scheme that is
@@ -101,7 +101,7 @@ def read(uri: str, max_bytes: int | None = None, private: bool = False) -> Blob:
     if kind == "gs":
         return gcs.read(uri, max_bytes)
     if is_web(uri):
-        return _web().read(uri, max_bytes, private)
+        return _web().read(uri, max_bytes, allow_private)
     raise PhotoError("bad_row", f"{uri}: cannot read {kind}:// addresses; give a path, a gs:// or an https:// address")
 
 
@@ -112,15 +112,15 @@ def _web() -> ModuleType:
     return web
 
 
-def source_facts(uris: Iterable[str], private: bool = False) -> dict[str, SourceFacts | None]:
+def source_facts(uris: Iterable[str], allow_private: bool = False) -> dict[str, SourceFacts | None]:
     """Give of each photo its version and a content key, without reading it; None where that cannot be had.
 
-    private: as in read.
+    allow_private: as in read.
     """
     uris = list(uris)
     facts = gcs.source_facts([uri for uri in uris if scheme(uri) == "gs"])
     if pages := [uri for uri in uris if is_web(uri)]:
-        facts |= _web().source_facts(pages, private)
+        facts |= _web().source_facts(pages, allow_private)
     for uri in uris:
         if uri not in facts:
             facts[uri] = local.source_facts(local_path(uri)) if scheme(uri) == "file" else None
@@ -354,7 +354,7 @@ def open_read(uri: str, largest_download: int) -> IO[bytes]:
         PhotoError: a web server does not give it.
     """
     if is_web(uri):
-        return _web().download(uri, private=True, max_bytes=largest_download)
+        return _web().download(uri, allow_private=True, max_bytes=largest_download)
     if scheme(uri) == "gs":
         return io.BufferedReader(gcs.ObjectReader(uri), buffer_size=1 << 20)
     return open(local_path(uri), "rb")

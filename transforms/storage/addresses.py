@@ -101,7 +101,7 @@ def _embedded(address: Address) -> Address:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def connect(host: str, port: int, private: bool, timeout: float, options: Any) -> socket.socket:
+def connect(host: str, port: int, allow_private: bool, timeout: float, options: Any) -> socket.socket:
     """Connect to a host by the first of its addresses that is allowed and answers, within seconds for all together.
 
     Raises:
@@ -112,10 +112,10 @@ def connect(host: str, port: int, private: bool, timeout: float, options: Any) -
     allowed = []
     for text in map(str, found):
         address = ipaddress.ip_address(text.partition("%")[0])
-        if is_public(address) or (private and is_private(address)):
+        if is_public(address) or (allow_private and is_private(address)):
             allowed.append(text)
     if not allowed:
-        advice = "" if private else "; --allow_private_addresses allows those of your own network"
+        advice = "" if allow_private else "; --allow_private_addresses allows those of your own network"
         raise PhotoError("blocked_address", f"{host} is at {found[0]}, which is no public address{advice}")
     allowed = allowed[:MOST_ADDRESSES]
     for text in allowed[:-1]:
@@ -175,17 +175,17 @@ def cutting_off() -> Iterator[CutOff]:
 class GuardedAdapter(HTTPAdapter):
     """Connects to allowed addresses only. Behind a proxy, it is the proxy that says what may be reached."""
 
-    def __init__(self, private: bool, connections: int) -> None:
-        self._private = private
+    def __init__(self, allow_private: bool, connections: int) -> None:
+        self._allow_private = allow_private
         super().__init__(pool_connections=connections, pool_maxsize=connections)
 
     def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
         """Make the pools, of guarded connections."""
         super().init_poolmanager(*arguments, **named)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._private)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._allow_private)
 
 
-def _pools(private: bool) -> dict[str, type[HTTPConnectionPool]]:
+def _pools(allow_private: bool) -> dict[str, type[HTTPConnectionPool]]:
     class Connection(HTTPConnection):
         def request(self, *arguments: Any, **named: Any) -> None:
             self._may_be_cut_off()
@@ -198,7 +198,7 @@ def _pools(private: bool) -> dict[str, type[HTTPConnectionPool]]:
 
         def _new_conn(self) -> socket.socket:
             self._may_be_cut_off()  # TLS begins before the request does
-            return connect(self.host, self.port, private, self.timeout or CONNECT_S, self.socket_options)
+            return connect(self.host, self.port, allow_private, self.timeout or CONNECT_S, self.socket_options)
 
     class SecureConnection(Connection, HTTPSConnection):
         pass

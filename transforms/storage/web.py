@@ -68,7 +68,7 @@ class _Attempt:
     """One way to an answer: until when, and how long a server may be silent; of what is no photo, trickling is well."""
 
     uri: str
-    private: bool
+    allow_private: bool
     deadline: float
     patience: float
     photo: bool
@@ -82,7 +82,7 @@ class _Attempt:
         return AttemptError("timeout", self.uri, did)
 
 
-def read(uri: str, max_bytes: int | None, private: bool) -> Blob:
+def read(uri: str, max_bytes: int | None, allow_private: bool) -> Blob:
     """Read a photo (see storage.read)."""
 
     def ask(attempt: _Attempt) -> Blob:
@@ -90,10 +90,10 @@ def read(uri: str, max_bytes: int | None, private: bool) -> Blob:
             parts = list(_body(response, attempt, max_bytes))
             return Blob(b"".join(parts), _version(response, uri))
 
-    return _patiently("GET", uri, private, ask, ATTEMPTS, PHOTO_S)
+    return _patiently("GET", uri, allow_private, ask, ATTEMPTS, PHOTO_S)
 
 
-def download(uri: str, private: bool, max_bytes: int) -> IO[bytes]:
+def download(uri: str, allow_private: bool, max_bytes: int) -> IO[bytes]:
     """Fetch a manifest into a temporary file that ends with the stream.
 
     Raises:
@@ -114,10 +114,10 @@ def download(uri: str, private: bool, max_bytes: int) -> IO[bytes]:
         stream.seek(0)
         return stream
 
-    return _patiently("GET", uri, private, ask, ATTEMPTS, MANIFEST_S, photo=False)
+    return _patiently("GET", uri, allow_private, ask, ATTEMPTS, MANIFEST_S, photo=False)
 
 
-def source_facts(uris: Iterable[str], private: bool) -> dict[str, SourceFacts | None]:
+def source_facts(uris: Iterable[str], allow_private: bool) -> dict[str, SourceFacts | None]:
     """Give of each photo its version, and its size as the content key; None if it has none, or cannot be had.
 
     Photos of the same size are then read one after the other, so that equal ones are predicted once.
@@ -137,7 +137,7 @@ def source_facts(uris: Iterable[str], private: bool) -> dict[str, SourceFacts | 
             except IndexError:  # all of its photos have been asked for
                 return
             with suppress(Exception):  # whatever it is, reading the photo will say it, and costs that photo alone
-                facts[uri] = _patiently("HEAD", uri, private, ask, 2, PHOTO_S)
+                facts[uri] = _patiently("HEAD", uri, allow_private, ask, 2, PHOTO_S)
 
     # Each host has a few threads of its own, so that one that takes its time keeps none from the others. Every host has
     # its first thread before any has its second.
@@ -155,7 +155,7 @@ def source_facts(uris: Iterable[str], private: bool) -> dict[str, SourceFacts | 
 def _patiently(
     method: str,
     uri: str,
-    private: bool,
+    allow_private: bool,
     ask: Callable[[_Attempt], T],
     attempts: int,
     seconds: float,
@@ -168,7 +168,7 @@ def _patiently(
     for number in count(1):
         try:
             with cutting_off() as cut_off:
-                return ask(_Attempt(uri, private, deadline, patience, photo, cut_off))
+                return ask(_Attempt(uri, allow_private, deadline, patience, photo, cut_off))
         except AttemptError as error:
             if STOP.is_set():  # the run ends; this photo is the next one's
                 raise
@@ -196,7 +196,9 @@ def _answer(method: str, attempt: _Attempt) -> Iterator[requests.Response]:
     address = attempt.uri
     for _ in range(REDIRECTS + 1):
         with _translated(attempt, "bad_row" if address == attempt.uri else "http_error"):
-            request = _session(attempt.private).prepare_request(requests.Request(method, address, auth=_auth(address)))
+            request = _session(attempt.allow_private).prepare_request(
+                requests.Request(method, address, auth=_auth(address))
+            )
             address = str(request.url)
         host = attempt.host(address)
         with host.request(method, attempt.uri) as probe:
@@ -230,7 +232,7 @@ def _answer(method: str, attempt: _Attempt) -> Iterator[requests.Response]:
 
 def _send(request: requests.PreparedRequest, attempt: _Attempt) -> requests.Response:
     """Send a request, and read what comes before the body."""
-    session, address = _session(attempt.private), str(request.url)
+    session, address = _session(attempt.allow_private), str(request.url)
     now = time.monotonic()
     patience = max(0.05, min(attempt.patience, attempt.deadline - now))
     connect = min(CONNECT_S, patience)
@@ -359,17 +361,17 @@ def _line(error: BaseException) -> str:
     return "".join(character if character.isprintable() else "?" for character in line)
 
 
-def _session(private: bool) -> requests.Session:
+def _session(allow_private: bool) -> requests.Session:
     with _session_lock:
-        return make_session(os.getpid(), private)
+        return make_session(os.getpid(), allow_private)
 
 
 @lru_cache(maxsize=2)
-def make_session(pid: int, private: bool) -> requests.Session:
+def make_session(pid: int, allow_private: bool) -> requests.Session:
     """Make this process's one session. It keeps no cookies: each photo is asked for as if it were the first."""
     session = requests.Session()
     session.headers.clear()
     session.headers.update({"User-Agent": "whitesweep", "Accept": "*/*", "Accept-Encoding": "identity"})
     for prefix in ("http://", "https://"):
-        session.mount(prefix, GuardedAdapter(private, PARALLEL_REQUESTS))
+        session.mount(prefix, GuardedAdapter(allow_private, PARALLEL_REQUESTS))
     return session
