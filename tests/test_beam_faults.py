@@ -136,7 +136,8 @@ def leaves_others_at_work() -> bool:
     FIRST.clear()
     ENOUGH.clear()
     root = local(IN_MEMORY, "--direct_num_workers=2")
-    _ = root | beam.Create([(0, None), (1, None)]) | beam.GroupByKey() | beam.Map(fail_beside_another)
+    keyed = root | beam.Create([(0, None), (1, None)], reshuffle=False)  # Beam waits for one bundle after the other
+    _ = keyed | beam.GroupByKey() | beam.Map(fail_beside_another)
     with pytest.raises(ValueError, match="stop"):
         root.run()
     left = bool(AT_WORK)
