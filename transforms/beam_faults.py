@@ -1,12 +1,12 @@
-"""What stands here against Beam's faults, and nothing else does.
+"""Beam's faults, and what stands against each of them, in one place.
 
-All of them are in Beam 2.77, the one version that setup.py admits. tests/test_beam_faults.py shows each without what
-stands against it, in some ten lines, and fails once an installed Beam has mended it: then it is taken out here.
+All are in Beam 2.77, the one version that setup.py admits. tests/test_beam_faults.py shows each in some ten lines as it
+is without us, and fails once an installed Beam has mended it: then what is here for it goes.
 
 Nothing of ours is imported here, and Beam only where it is needed: who asks for --help does not wait for it. What we
 chose instead of a part of Beam is explained where it was chosen: RunInference and Shared in `saliency`, WriteToParquet
-in `report`, resource hints in `process`, the client of Cloud Storage in `storage.gcs`. What a local worker process does
-not do by itself is in `pipeline.local_worker`, in which it starts.
+in `report`, resource hints in `process`, the client of Cloud Storage in `storage.gcs`. What Beam's local worker process
+lacks is in `pipeline.local_worker`, in which it starts.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def flush_by_size() -> None:
 def worker_command(arguments: Sequence[str]) -> Iterator[None]:
     """Let local worker processes start as `python ARGUMENTS -m BEAMS_MODULE`, and from a path with a space.
 
-    Beam takes no other command than `{sys.executable} -m BEAMS_MODULE`, which it hands to a shell unquoted. No issue.
+    Beam takes no other command than `{sys.executable} -m BEAMS_MODULE`, which it hands to a shell unquoted. No issue known.
     """
     plain = sys.executable
     sys.executable = shlex.join(["exec", plain, *arguments])
@@ -64,7 +64,7 @@ def worker_command(arguments: Sequence[str]) -> Iterator[None]:
 
 @contextmanager
 def without_tracebacks() -> Iterator[None]:
-    """Swallow what worker threads print of an exception that they hand on as well. No issue."""
+    """Swallow what worker threads print of an exception that they hand on as well. No issue known."""
     with redirect_stderr(io.StringIO()):
         yield
 
@@ -100,7 +100,7 @@ def never_encode(kind: type, nbytes: Callable[[Any], int]) -> None:
     """Keep elements of a kind inside their fused stage: their coder knows how large they are, and refuses to encode.
 
     Beam asks every coder for the size of the elements it samples; its own pickles them to find out, photos too. A size
-    may be estimated since apache/beam#678; that it costs a pickle otherwise is in no issue.
+    can be given instead since apache/beam#678. No issue known.
     """
     from apache_beam import coders
 
@@ -122,7 +122,7 @@ def never_encode(kind: type, nbytes: Callable[[Any], int]) -> None:
 def sole_output(output: beam.PCollection, label: str) -> beam.PCollection:
     """Make one of a step's several outputs the only one of a step, so that it can be a side input.
 
-    As a side input, the bundle-based runner takes the first output of the step for any of them. No issue.
+    As a side input, the bundle-based runner takes the first output of the step for any of them. No issue known.
     """
     import apache_beam as beam
 
