@@ -41,7 +41,8 @@ def flush_by_size() -> None:
     """Let the buffers between worker threads be flushed by their size alone (direct_running_mode=multi_threading).
 
     Beam also flushes them by a timer once a second, without a lock against the thread that is writing an element:
-    longer bundles are torn. The timer came with apache/beam#10246; Beam's own tests are torn in #21643 and #23944.
+    longer bundles are torn. The timer came with apache/beam#10246; #21643 and #23944, tests of Beam's that fail now and
+    then, look the same.
     """
     from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
@@ -52,7 +53,8 @@ def flush_by_size() -> None:
 def worker_command(arguments: Sequence[str]) -> Iterator[None]:
     """Let local worker processes start as `python ARGUMENTS -m BEAMS_MODULE`, and from a path with a space.
 
-    Beam takes no other command than `{sys.executable} -m BEAMS_MODULE`, which it hands to a shell unquoted. No issue known.
+    Beam takes no other command than `{sys.executable} -m BEAMS_MODULE`, which it hands to a shell unquoted.
+    No issue known.
     """
     plain = sys.executable
     sys.executable = shlex.join(["exec", plain, *arguments])
@@ -99,8 +101,8 @@ def unknown_flags(arguments: Sequence[str]) -> list[str]:
 def never_encode(kind: type, nbytes: Callable[[Any], int]) -> None:
     """Keep elements of a kind inside their fused stage: their coder knows how large they are, and refuses to encode.
 
-    Beam asks every coder for the size of the elements it samples; its own pickles them to find out, photos too. A size
-    can be given instead since apache/beam#678. No issue known.
+    Beam asks every coder for the size of the elements it samples; its own pickles them to find out, photos too. No
+    issue known.
     """
     from apache_beam import coders
 
