@@ -8,6 +8,7 @@ from typing import NoReturn
 from pipeline.errors import RequestError
 from transforms.pixels.decode import Limits
 from transforms.pixels.encode import ENCODINGS
+from transforms.pixels.methods import METHODS
 from transforms.pixels.upsample import INTERPOLATIONS
 from weights.published import PUBLISHED
 
@@ -64,7 +65,7 @@ def add_rendering(parser: argparse.ArgumentParser, policy: str | None) -> None:
         default=policy,
         required=policy is None,
         metavar="P",
-        help="a threshold of the saliency probability, the name of a method (otsu, soft, ramp, hysteresis, ladder), or "
+        help=f"a threshold of the saliency probability, the name of a method ({', '.join(list(METHODS)[1:])}), or "
         "a TOML file of rules" + (f" (default: {policy})" if policy else ""),
     )
     pictures.add_argument(
