@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.cpus import available_cpus
-from model.engine import PRECISIONS, EngineConfig, load
+from model.engine import PRECISIONS, EngineConfig
+from model.load import load
+from model.machine import available_cpus
 from transforms.composite import composite
 from transforms.decode import decode
 from transforms.effort import Effort

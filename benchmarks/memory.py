@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.process import measured
-from model.engine import choose_precision, engine_of
-from model.memory import keep_buffers
+from model.load import choose_precision, engine_of
+from model.machine import keep_buffers
 from transforms.decode import decode
 from transforms.effort import Effort
 from transforms.maps import MapSettings, map_key, store_map
@@ -41,8 +41,9 @@ BESIDE = 40  # photos of one megapixel beside them
 MODEL_ALONE = """
 import sys, threading
 import numpy as np
-from model.cpus import available_cpus
-from model.engine import EngineConfig, load
+from model.machine import available_cpus
+from model.engine import EngineConfig
+    from model.load import load
 from weights.files import locate
 engine = load(EngineConfig(locate(sys.argv[1]), "cpu", sys.argv[2]))
 black = np.zeros((1, 320, 320, 3), np.uint8)

@@ -43,7 +43,8 @@ import transforms.process
 import transforms.saliency
 import transforms.schema
 from benchmarks.shop import Record, Shop
-from model.engine import Engine, load
+from model.engine import Engine
+from model.load import load
 from pipeline.cli import main as whitesweep
 
 EXPIRY_S = 1.0

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
+from model.engine import DEVICES, PRECISIONS
 from transforms.decode import Limits
 from transforms.encode import ENCODINGS
 from transforms.upsample import INTERPOLATIONS
-from weights.published import PUBLISHED
+from weights.architecture import MODELS
 
 PROGRAM = "run_pipeline.sh"
 
@@ -39,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 def add_network(parser: argparse.ArgumentParser) -> None:
     """Add what decides how a map is made, and where."""
     network = parser.add_argument_group("the network")
-    network.add_argument("--model", choices=sorted(PUBLISHED), default="u2net", help="network (default: %(default)s)")
+    network.add_argument("--model", choices=MODELS, default="u2net", help="network (default: %(default)s)")
     network.add_argument("--weights", metavar="FILE", help="your own checkpoint of that network, .pth or .safetensors")
     network.add_argument(
         "--sharpen",
@@ -50,13 +51,13 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
     network.add_argument(
         "--device",
-        choices=["auto", "cpu", "cuda"],
+        choices=["auto", *DEVICES],
         default="auto",
         help="auto takes a GPU if there is one; cuda without one is an error (default: %(default)s)",
     )
     network.add_argument(
         "--precision",
-        choices=["auto", "fp32", "bf16", "fp16", "int8"],
+        choices=["auto", *PRECISIONS],
         default="auto",
         help="auto is the fastest that costs no accuracy: int8 for the published weights on a processor with VNNI, "
         "else bf16 where there is bf16, else fp32; on a cluster and on a GPU bf16, for u2netp fp32 "

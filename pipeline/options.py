@@ -175,8 +175,9 @@ def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapS
     If the run is here, so are the device and its best precision; workers elsewhere find their own device, or fail.
     """
     from model.checkpoint import load_state
-    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, engine_of, usual_precision
+    from model.engine import DeviceError, EngineConfig
     from model.int8 import read_largest
+    from model.load import choose_device, choose_precision, engine_of, usual_precision
 
     local = runners.is_local(flags.runner, others)
     try:

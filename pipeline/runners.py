@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from model.cpus import available_cpus
+from model.machine import available_cpus
 
 PRESETS = {
     # Beam 2.77's DirectRunner is one of three engines, by machine and by graph, and tries a download first.

@@ -16,11 +16,13 @@ import pytest
 import torch
 from conftest import draw_product
 
-from model import engine, openvino_engine, torch_engine
+from model import load as loading
+from model import openvino_engine, torch_engine
 from model.checkpoint import load_state
-from model.engine import DeviceError, Engine, EngineConfig, choose_device, choose_precision, load
+from model.engine import DeviceError, Engine, EngineConfig
+from model.load import choose_device, choose_precision, load
 from model.openvino_engine import OpenVinoEngine
-from model.openvino_runtime import ov
+from model.openvino_ops import ov
 from model.torch_engine import TorchEngine, normalise
 from weights.files import WeightsError, WeightsFile
 from weights.published import PUBLISHED
@@ -115,7 +117,7 @@ def run_python(program: str, home: Path) -> str:
 
 
 def test_without_openvino_torch_serves(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "has_openvino", lambda: False)
+    monkeypatch.setattr(loading, "has_openvino", lambda: False)
     assert load(EngineConfig(u2netp, "cpu", "fp32")).name.startswith("torch ")
 
 
@@ -177,7 +179,7 @@ def test_the_fastest_precision_that_costs_no_accuracy_is_chosen(u2netp: Any, mon
     small = replace(own, model="u2netp")
 
     def choices(*features: str) -> list[str]:
-        monkeypatch.setattr("model.engine._cpu_features", lambda: set(features))
+        monkeypatch.setattr("model.machine._cpu_features", lambda: set(features))
         return [
             *(choose_precision("auto", weights, "openvino") for weights in (u2net, u2netp, own, small)),
             *(choose_precision("auto", weights, "torch") for weights in (u2net, u2netp)),

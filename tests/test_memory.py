@@ -7,7 +7,7 @@ import platform
 
 import pytest
 
-from model.memory import keep_buffers
+from model.machine import keep_buffers
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")

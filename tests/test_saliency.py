@@ -15,7 +15,8 @@ from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, TimestampedValue
 from apache_beam.utils.windowed_value import WindowedValue
 
-from model.engine import DeviceFaultError, Engine, EngineConfig, OutOfMemoryError, load
+from model.engine import DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
+from model.load import load
 from transforms import saliency
 from transforms.saliency import PredictSaliency, predict_each, the_engine
 from transforms.types import Failure, FatalError, ManifestRow, Photo, PhotoError

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from model.memory import give_back
+from model.machine import give_back
 from transforms.commit import PARQUET, TRACES, Committed, RunInfo, ShardSummary, commit, first_failures, write_or_stop
 from transforms.earlier import load_table
 from transforms.effort import Effort

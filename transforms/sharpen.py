@@ -17,8 +17,8 @@ from transforms.composite import composite
 from transforms.opencv import cv2
 from transforms.types import Photo
 from transforms.upsample import NARROW
+from weights.architecture import SIDE as SIDE  # the network's input, which a map is as large as
 
-SIDE = 320  # pixels; the network's input
 UNIT = 2 * SIDE  # parts of a pixel between which sample points do not fall
 
 
