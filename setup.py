@@ -13,7 +13,7 @@ OPENVINO_IS_BUILT_FOR = "'x86_64 AMD64 aarch64 arm64'"
 
 # For a GPU, for checkpoints in torch's own format, and for the reference engine. A pair: torchvision is compiled
 # against one torch, and one variant (CUDA or CPU) of it. Nothing here imports torchvision: it is there for users who
-# decode or transform photos with it beside us, so that what they get fits this torch. It is 16 MB of the extra's 4.7 GB.
+# decode or transform photos with it beside us, so that what they get fits this torch. It takes 16 MB of 4.9 GB.
 TORCH = ["torch==2.13.*", "torchvision==0.28.*"]
 
 setup(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from weights.published import FOLDER, PUBLISHED
 
 FETCH_AGAIN = "run `python -m weights` to fetch it"
-NO_TORCH = "torch is not installed; ./run_pipeline.sh does that when it is needed, as does `pip install -e '.[torch]'`"
+NO_TORCH = "torch is not installed; start with ./run_pipeline.sh, which installs it, or `pip install -e '.[torch]'`"
 
 
 class WeightsError(Exception):
