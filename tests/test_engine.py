@@ -48,15 +48,16 @@ def on_cpu(request: pytest.FixtureRequest, u2netp: Any) -> Engine:
 
 
 def test_a_photo_has_the_same_map_alone_in_a_batch_and_beside_other_threads(on_cpu: Engine, images: np.ndarray) -> None:
+    images = images[:3]
     together = on_cpu.predict(images)
     assert together.dtype == np.uint8
-    assert together.shape == (4, 320, 320)
-    alone = np.concatenate([on_cpu.predict(images[i : i + 1]) for i in range(4)])
+    assert together.shape == (3, 320, 320)
+    alone = np.concatenate([on_cpu.predict(images[i : i + 1]) for i in range(3)])
     backwards = on_cpu.predict(images[::-1])[::-1]
     found: dict[int, np.ndarray] = {}
 
     def predict(i: int) -> None:
-        found[i] = on_cpu.predict(images[i : i + 1])[0]
+        found[i] = on_cpu.predict(images[i % 3][None])[0]
 
     threads = [threading.Thread(target=predict, args=(i,)) for i in range(4)]
     for thread in threads:
@@ -65,7 +66,7 @@ def test_a_photo_has_the_same_map_alone_in_a_batch_and_beside_other_threads(on_c
         thread.join()
     assert np.array_equal(together, alone)
     assert np.array_equal(together, backwards)
-    assert np.array_equal(together, np.stack([found[i] for i in range(4)]))
+    assert np.array_equal(together[[0, 1, 2, 0]], np.stack([found[i] for i in range(4)]))
 
 
 def test_openvino_and_torch_give_the_same_maps(u2netp: Any, images: np.ndarray) -> None:
@@ -141,8 +142,8 @@ def test_torch_takes_each_photo_alone_on_one_thread(
 
     monkeypatch.setattr(on_torch, "_forward", watched)
     torch.set_num_threads(2)
-    on_torch.predict(images)
-    assert seen == [(1, 1)] * 4
+    on_torch.predict(images[:2])
+    assert seen == [(1, 1)] * 2
 
 
 def test_black_and_white_pictures_are_no_trouble(on_cpu: Engine) -> None:
