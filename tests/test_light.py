@@ -102,7 +102,7 @@ def test_a_cuda_that_torch_is_missing_for_is_one_line(
 ) -> None:
     (tmp_path / "photos").mkdir()
     draw_product(0, (60, 60)).save(tmp_path / "photos/p.png")
-    request = ["--manifest", tmp_path / "photos", "--output", tmp_path / "out", "--model", "u2netp"]
+    request = ("--manifest", tmp_path / "photos", "--output", tmp_path / "out", "--model", "u2netp")
     assert run("run", *request, "--device", "cuda") == 2
     said = capsys.readouterr().err
     assert said.startswith("whitesweep: --device cuda: torch is not installed; start with ./run_pipeline.sh")

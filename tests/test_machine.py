@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from model import machine
 from model.machine import available_cpus, has_nvidia_gpu, keep_buffers
 
 
@@ -20,7 +19,7 @@ from model.machine import available_cpus, has_nvidia_gpu, keep_buffers
 def test_a_containers_quota_counts_as_processors(
     quota: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)), raising=False)
     (tmp_path / "cpu.max").write_text(quota)
     assert available_cpus(tmp_path / "cpu.max") == count
     assert available_cpus(tmp_path / "none") == 4
