@@ -54,7 +54,7 @@ size_of() {
   case $1 in
     ready) echo "300 MB to download, 1.1 GB on disk" ;;
     ready-torch) echo "3 GB to download, 6 GB on disk" ;;
-    ready-test) echo "3.1 GB to download, 6.2 GB on disk" ;;
+    ready-test) echo "3.1 GB to download, 6.3 GB on disk" ;;
   esac
 }
 

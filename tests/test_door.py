@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from weights.architecture import MODELS
+
 SCRIPT = Path(__file__).parent.parent / "run_pipeline.sh"
 
 # Every call is noted. It makes environments that hold a copy of itself, and its pip fails in the ways that pip does.
@@ -341,6 +343,10 @@ def test_two_first_starts_at_once_set_up_once(door: Door) -> None:
     assert [process.returncode for process in processes] == [0, 0], said
     assert door.pip_calls == 2  # the two steps of one set-up
     assert any("waiting for another set-up" in text for text in said)
+
+
+def test_the_weights_that_are_missed_are_those_of_the_code() -> None:
+    assert f"for model in {' '.join(MODELS)}; do" in SCRIPT.read_text()
 
 
 def test_help_and_own_weights_need_no_fetch(door: Door) -> None:

@@ -174,6 +174,14 @@ def test_cuda_without_cuda_fails_closed(u2netp: Any) -> None:
     assert choose_device("auto") == "cpu"
 
 
+def test_an_engine_is_told_its_device_and_precision(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[EngineConfig] = []
+    monkeypatch.setattr(loading, "_has_cuda", lambda: False)
+    monkeypatch.setattr(openvino_engine, "OpenVinoEngine", given.append)
+    load(EngineConfig(u2netp, "auto", "auto", batch_size=3))
+    assert given == [EngineConfig(u2netp, "cpu", choose_precision("auto", u2netp, "openvino"), batch_size=3)]
+
+
 def test_the_fastest_precision_that_costs_no_accuracy_is_chosen(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     u2net = WeightsFile("u2net", "", PUBLISHED["u2net"].sha256)
     own = replace(u2net, sha256="0" * 64)
