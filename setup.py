@@ -2,9 +2,9 @@
 
 Ranges say what the code needs; constraints.txt says what is installed and tested. Weights are fetched, never packed.
 
-What is always installed is what a run on a CPU uses. torch, which brings CUDA and is six times as large as all of that,
-is the extra `torch`. run_pipeline.sh installs it where there is a GPU. Beam installs a --setup_file without extras on
-its workers, so a worker with a GPU needs torch in its image: `pip install -c constraints.txt '.[torch]'` there.
+What is always installed is what a run on a CPU uses. torch, which brings CUDA and takes more than four times the disk
+of all that, is the extra `torch`. run_pipeline.sh installs it where there is a GPU. Beam installs a --setup_file with
+no extras on its workers; one with a GPU needs torch in its image: `pip install -c constraints.txt ".[torch]"` there.
 """
 
 from setuptools import find_packages, setup
@@ -13,7 +13,7 @@ OPENVINO_IS_BUILT_FOR = "'x86_64 AMD64 aarch64 arm64'"
 
 # For a GPU, for checkpoints in torch's own format, and for the reference engine. A pair: torchvision is compiled
 # against one torch, and one variant (CUDA or CPU) of it. Nothing here imports torchvision: it is there for users who
-# decode or transform photos with it beside us, so that what they get fits this torch. It takes 16 MB of 4.9 GB.
+# decode or transform photos with it beside us, so that what they get fits this torch. It takes 16 MB of 5 GB.
 TORCH = ["torch==2.13.*", "torchvision==0.28.*"]
 
 setup(
