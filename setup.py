@@ -23,9 +23,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE", "NOTICE"],
     package_dir={"": "."},  # spelled out, so that an editable install is one plain line with the path of this folder
-    packages=find_packages(
-        include=["pipeline", "pipeline.*", "transforms", "transforms.*", "model", "model.*", "weights"]
-    ),
+    packages=find_packages(include=["pipeline", "sample", "transforms", "transforms.*", "model", "model.*", "weights"]),
     include_package_data=False,
     package_data={"model": ["*_int8.json"]},
     # 3.10 has no wheels of the pinned NumPy and SciPy; 3.13 has all, but nobody has run the tests there.

@@ -24,14 +24,14 @@ from PIL import Image
 from model.engine import PRECISIONS, EngineConfig
 from model.load import load
 from model.machine import available_cpus
-from transforms.composite import composite
-from transforms.decode import decode
-from transforms.effort import Effort
-from transforms.mask import make_mask
-from transforms.policy import load_policy
-from transforms.sharpen import SIDE, Sharpening, network_input, sharpen
-from transforms.types import Photo
-from transforms.upsample import upsample
+from transforms.pixels.composite import composite
+from transforms.pixels.decode import decode
+from transforms.pixels.sharpen import Sharpening, network_input, sharpen
+from transforms.pixels.threshold import make_mask
+from transforms.pixels.types import Photo
+from transforms.pixels.upsample import upsample
+from transforms.settings import load_policy
+from weights.architecture import SIDE
 from weights.files import locate
 
 METRICS = "pysodmetrics==1.6.2"
@@ -84,7 +84,7 @@ def write_pictures(
     for name in ("maps", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for id, photo in photos.items():
-        mask = make_mask(rule, maps[id], photo.size, Effort()).alpha
+        mask = make_mask(rule, maps[id], photo.size).alpha
         if photo.alpha is not None:
             mask = np.minimum(mask, photo.alpha)
         Image.fromarray(upsample(maps[id], photo.size)).save(folder / "maps" / f"{id}.png", compress_level=1)

@@ -23,9 +23,9 @@ from model.int8 import Largest, ranges_file, ranges_json
 from model.machine import available_cpus
 from model.openvino_int8 import sources
 from model.openvino_ops import ops, ov
-from transforms.decode import decode
-from transforms.sharpen import network_input
-from transforms.types import PhotoError
+from transforms.errors import PhotoError
+from transforms.pixels.decode import decode
+from transforms.pixels.sharpen import network_input
 from weights.files import locate
 
 PARTS = ((0, 0, 1, 1), (0, 0, 0.6, 0.6), (0.4, 0, 1, 0.6), (0.2, 0.3, 0.9, 1))  # left, top, right, bottom

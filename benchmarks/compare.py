@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from benchmarks.process import measured
 from model.machine import available_cpus
-from transforms.earlier import newest_report
-from transforms.maps import load_map, store_map
-from transforms.types import SaliencyMap
+from transforms.output.earlier import newest_report
+from transforms.output.maps import load_map, store_map
+from transforms.pixels.types import SaliencyMap
 
 ROWS_PER_SHARD = 100_000  # as a run writes them
 CHANGED_CELLS = 100  # of 102,400, by one level of 255

@@ -30,8 +30,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image, ImageCms
 
-from transforms.earlier import newest_report
-from transforms.patience import SECONDS
+from transforms.output.earlier import newest_report
+from transforms.pixels.formats.patience import SECONDS
 
 PROCESSED, EMPTY = "processed", "no_subject"
 READ = (PROCESSED, EMPTY)

@@ -12,8 +12,8 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from transforms.decode import decode
-from transforms.types import PhotoError
+from transforms.errors import PhotoError
+from transforms.pixels.decode import decode
 
 CORPUS = Path(__file__).parent.parent.parent / "shared/data/decode"
 

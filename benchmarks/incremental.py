@@ -21,15 +21,16 @@ from collections import Counter
 from pathlib import Path
 
 from transforms import storage
-from transforms.commit import RunInfo, ShardSummary, commit
-from transforms.effort import Effort
-from transforms.maps import MapSettings, map_key
-from transforms.naming import output_name
-from transforms.render import OutputSettings, settings_sha256
+from transforms.output.commit import RunInfo, ShardSummary, commit
+from transforms.output.maps import map_key
+from transforms.output.naming import output_name
+from transforms.output.schema import ReportRow, shard_count, shard_of
+from transforms.pixels.render import OutputSettings, settings_sha256
+from transforms.pixels.sharpen import Sharpening
 from transforms.report import write_shard
-from transforms.schema import shard_count, shard_of
-from transforms.sharpen import Sharpening
-from transforms.types import MapOrigin, Outcome, Packed, ReportRow
+from transforms.settings import MapOrigin, MapSettings, RunSettings
+from transforms.steps import Effort
+from transforms.types import Outcome, Packed
 from weights.files import locate
 
 
@@ -70,7 +71,7 @@ def make_catalog(folder: Path, photos: list[Path], rows: int) -> None:
         )
         outcomes.setdefault(shard_of(id, shard_count(rows)), []).append(Outcome(row, Effort()))
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
-    info = RunInfo("made", str(folder / "out"), 0.0, {}, {})
+    info = RunInfo(RunSettings(str(folder / "out")), "made")
     for shard, rows_of_it in outcomes.items():
         write_shard(info, (), shard, shard_count(rows), [Packed.of(rows_of_it)])
     commit(info, ShardSummary(0, Counter(processed=rows)), rows, [], shard_count(rows))

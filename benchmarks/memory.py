@@ -25,13 +25,14 @@ from PIL import Image
 from benchmarks.process import measured
 from model.load import choose_precision, engine_of
 from model.machine import keep_buffers
-from transforms.decode import decode
-from transforms.effort import Effort
-from transforms.maps import MapSettings, map_key, store_map
+from transforms.output.maps import map_key, store_map
 from transforms.pixel_budget import bytes_to_render
-from transforms.render import OutputSettings, render
-from transforms.sharpen import SIDE, Sharpening, network_input
-from transforms.types import MapOrigin, SaliencyMap
+from transforms.pixels.decode import decode
+from transforms.pixels.render import OutputSettings, render
+from transforms.pixels.sharpen import Sharpening, network_input
+from transforms.pixels.types import SaliencyMap
+from transforms.settings import MapOrigin, MapSettings
+from weights.architecture import SIDE
 from weights.files import locate
 
 PREDICTED = 20
@@ -91,7 +92,7 @@ def take_one(data: bytes, output: str = "same") -> float:
         y, x = np.mgrid[:SIDE, :SIDE]
         round_thing = np.clip(400 - 2 * np.hypot(y - SIDE / 2, x - SIDE / 2), 0, 255).astype(np.uint8)
         settings = OutputSettings(format=output)
-        render(data, photo, SaliencyMap(round_thing, ""), settings.policy.default, settings, Effort())
+        render(data, photo, SaliencyMap(round_thing, ""), settings.policy.default, settings)
 
     keep_buffers()
     small = io.BytesIO()

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from transforms.decode import decode
-from transforms.types import PhotoError
+from transforms.errors import PhotoError
+from transforms.pixels.decode import decode
 
 CHUNK = 250
 HANG_S = 900.0

@@ -4,7 +4,7 @@
     .venv/bin/python -m benchmarks.nights --scenario photos_away_after_migrate # one told night by night; `all` for all
 
 Every night things happen to the shop (benchmarks/shop.py) and to the output folder, a command runs, perhaps killed,
-stopped, suspended or beside another, and is given again if it was. Then all that the README promises is looked at from
+stopped, suspended or beside another, and is given again if it was. Then all that docs/ promises is looked at from
 outside: the pictures, the report and the maps, against those of a fresh run into an empty folder, column by column and
 byte by byte. The network is asked once for each photo of all nights, and remembered (--network asks it every time).
 """
@@ -38,10 +38,10 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow.parquet as pq
 
-import transforms.lease
+import transforms.output.lease
+import transforms.output.schema
 import transforms.process
 import transforms.saliency
-import transforms.schema
 from benchmarks.shop import Record, Shop
 from model.engine import Engine
 from model.load import load
@@ -151,8 +151,8 @@ class Process:
                 setattr(sys, name, stream)
                 setattr(sys, f"__{name}__", stream)
             os.chdir(cwd or world.folder)
-            transforms.schema.ROWS_PER_SHARD = world.rows_per_shard
-            transforms.lease.EXPIRY_S, transforms.lease.RENEWAL_S = EXPIRY_S, EXPIRY_S / 5
+            transforms.output.schema.ROWS_PER_SHARD = world.rows_per_shard
+            transforms.output.lease.EXPIRY_S, transforms.output.lease.RENEWAL_S = EXPIRY_S, EXPIRY_S / 5
             if world.memory is not None:
                 memory = world.memory
                 setattr(transforms.saliency, "load", lambda config: Remembered(config, memory))  # noqa: B010
@@ -229,7 +229,7 @@ class Look:
 
 
 def look(output: Path) -> Look:
-    """Read an output folder as the README says that it is to be read."""
+    """Read an output folder as docs/reference.md says that it is to be read."""
     found = Look()
     for part, into in (("images", found.images), ("maps", found.maps)):
         for path in sorted((output / part).rglob("*")) if (output / part).exists() else ():

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.engine import Engine
-from transforms.decode import decode
-from transforms.sharpen import network_input
+from transforms.pixels.decode import decode
+from transforms.pixels.sharpen import network_input
 
 LEVEL = 0.7 * 255
 """The default threshold, in levels of a map."""

@@ -22,8 +22,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from model.engine import Engine, EngineConfig
 from model.load import load
 from model.machine import available_cpus, keep_buffers
-from transforms.decode import decode
-from transforms.encode import encode
+from transforms.pixels.decode import decode
+from transforms.pixels.encode import encode
 from weights.architecture import SIDE, convolutions
 from weights.convert import safetensors_bytes
 from weights.files import WeightsFile, locate

@@ -1,7 +1,7 @@
-"""A small shop, drawn and simulated: its photos, its manifest, and what the README promises of each row of it.
+"""A small shop, drawn and simulated: its photos, its manifest, and what docs/reference.md promises of each row of it.
 
 This is the side of benchmarks/nights.py that knows nothing of the code: no import of ours. It knows which photos can be
-read, because it has damaged the others itself, and which code their rows may have, because the README says so.
+read, because it has damaged the others itself, and which code their rows may have, because docs/reference.md says so.
 """
 
 from __future__ import annotations

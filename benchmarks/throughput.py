@@ -32,12 +32,14 @@ from benchmarks.process import Measured, measured
 from model.engine import Engine, EngineConfig
 from model.load import choose_precision, engine_of, load
 from model.machine import available_cpus, keep_buffers
-from transforms.decode import decode
-from transforms.deliver import ProcessConfig, finish
-from transforms.maps import MapSettings
+from transforms.deliver import finish
+from transforms.output.commit import RunInfo
+from transforms.pixels.decode import decode
+from transforms.pixels.sharpen import network_input
+from transforms.pixels.types import SaliencyMap
 from transforms.process import prepare
-from transforms.sharpen import Sharpening, network_input
-from transforms.types import ManifestRow, MapOrigin, SaliencyMap
+from transforms.settings import RunSettings
+from transforms.types import PlannedRow
 from weights.files import locate
 
 CALLS = 4  # of each caller and round; more only take time
@@ -76,21 +78,21 @@ def engine_alone(engine: Engine, inputs: list[np.ndarray]) -> tuple[float, float
     return count / (time.perf_counter() - began), (time.process_time() - busy) / count
 
 
-def time_steps(photos: list[Path], engine: Engine, settings: MapSettings) -> dict[str, float]:
+def time_steps(photos: list[Path], engine: Engine, config: EngineConfig) -> dict[str, float]:
     """Take photos through every step but the network, in this thread; give processor seconds of each step, by photo."""
     clock, time.perf_counter = time.perf_counter, time.thread_time  # what Effort measures with
     best: dict[str, list[dict[str, float]]] = {}
     maps = {path: engine.predict(network_input(decode(path.read_bytes()))[None])[0] for path in photos}
     with tempfile.TemporaryDirectory() as output:
-        config = ProcessConfig(output, settings, None)
+        run = RunInfo(RunSettings(output, engine=config))
         for _ in range(5):
             shutil.rmtree(output)
             for path in photos:
                 began = time.thread_time()
-                work = prepare([ManifestRow(path.stem, path.name, str(path))], config)
+                work = prepare([PlannedRow(path.stem, path.name, str(path))], run)
                 object.__setattr__(work, "saliency", SaliencyMap(maps[path], work.map_key))
                 object.__setattr__(work, "is_new_map", True)
-                (outcome,) = finish(work, config)
+                (outcome,) = finish(work, run)
                 spent = dict(outcome.effort.seconds)
                 spent["digests, rows"] = time.thread_time() - began - sum(spent.values())
                 best.setdefault(path.name, []).append(spent)
@@ -127,9 +129,7 @@ def main() -> None:
             os.link(path, work / "few" / path.name)
         sizes = [Image.open(path).size for path in photos]
         megapixels = statistics.mean(width * height for width, height in sizes) / 1e6
-        steps = time_steps(
-            photos[:STEPS], engine, MapSettings(MapOrigin(flags.model, weights.sha256, precision), Sharpening())
-        )
+        steps = time_steps(photos[:STEPS], engine, EngineConfig(weights, "cpu", precision))
         inputs = [network_input(decode(path.read_bytes())) for path in photos[:STEPS]]
         engine_alone(engine, inputs)
         alone: list[tuple[float, float]] = []

@@ -37,7 +37,7 @@ from PIL import Image, ImageDraw
 import transforms.process
 import transforms.saliency  # noqa: F401
 from pipeline.cli import main as whitesweep
-from transforms import local_files
+from transforms.storage import local
 
 PHOTOS = 10
 COMMIT = 16
@@ -56,10 +56,10 @@ class Faults:
         self.lock = threading.Lock()
 
     def install(self) -> None:
-        """Wrap what transforms.local_files does to files."""
+        """Wrap what transforms.storage.local does to files."""
         for name in ("replace", "unlink", "link"):
             setattr(os, name, self._wrapped(name, getattr(os, name)))
-        setattr(local_files, "open", self._open)  # noqa: B010 - the module has none of its own
+        setattr(local, "open", self._open)  # noqa: B010 - the module has none of its own
         if self.kind == "clock":
             plain, jump = time.time, self.random.uniform(-1e7, 1e7)
             time.time = lambda: plain() + (jump if self.count >= self.at else 0.0)
@@ -253,7 +253,7 @@ class Torture:
             for name in sorted(found.keys() | expected.keys())
             if found.get(name) != expected.get(name)
         ]
-        wrong += [f"left: {path}" for path in output.rglob(f"*{local_files.TEMPORARY}")]
+        wrong += [f"left: {path}" for path in output.rglob(f"*{local.TEMPORARY}")]
         wrong += [f"left: {path}" for path in output.glob("report/lease.json")]
         if not wrong:
             shutil.rmtree(output)

@@ -11,7 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pipeline.flags import RequestError, RunError, make_parser
+from pipeline.errors import RequestError, RunError
+from pipeline.flags import make_parser
 from pipeline.signals import StoppedError
 from transforms.credentials import without_secrets
 

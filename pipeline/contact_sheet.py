@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from PIL import Image, ImageOps
 
 from transforms import storage
-from transforms.decode import Limits
-from transforms.types import PhotoError
+from transforms.errors import PhotoError
+from transforms.pixels.decode import Limits
 
 GAP = 6  # pixels between pictures
 PAPER = (196, 200, 205, 255)  # grey enough that white backgrounds stand out
@@ -39,13 +39,13 @@ def _tile(uri: str, side: int) -> Image.Image:
     return open_tile(uri, side) or Image.new("RGB", (side, side), PAPER[:3])
 
 
-def open_tile(uri: str, side: int, private: bool = False) -> Image.Image | None:
+def open_tile(uri: str, side: int, allow_private: bool = False) -> Image.Image | None:
     """Open a picture small, upright and on paper, fitted into a square; None if it cannot be read.
 
-    private: as in storage.read.
+    allow_private: as in storage.read.
     """
     try:
-        with Image.open(io.BytesIO(storage.read(uri, Limits().max_bytes, private).data)) as image:
+        with Image.open(io.BytesIO(storage.read(uri, Limits().max_bytes, allow_private).data)) as image:
             image.draft("RGB", (2 * side, 2 * side))
             small = ImageOps.contain(ImageOps.exif_transpose(image).convert("RGBA"), (side, side))
             paper = Image.new("RGBA", small.size, PAPER)

@@ -14,22 +14,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.contact_sheet import contact_sheet
+from pipeline.errors import RequestError
 from pipeline.execute import run
-from pipeline.flags import RequestError
 from pipeline.options import RunRequest, check_run, check_settings
 from transforms import storage
-from transforms.earlier import newest_report
-from transforms.effort import Effort
-from transforms.maps import load_map
-from transforms.mask import make_mask
-from transforms.types import FatalError, PhotoError
+from transforms.errors import FatalError, PhotoError
+from transforms.output.earlier import newest_report
+from transforms.output.maps import load_map
+from transforms.pixels.threshold import make_mask
 
 
 def demo(flags: argparse.Namespace, others: Sequence[str]) -> int:
     """Render, run, measure; give the exit code of the run."""
-    from pipeline.sample import write_sample
+    from sample import write_sample
 
-    if storage.scheme(flags.output) != "file":
+    if not storage.is_local(flags.output):
         raise RequestError(f"--output {flags.output}: the demo writes to a local folder")
     output = Path(flags.output).absolute()
     flags.output, flags.manifest = str(output / "white"), [str(output / "catalog" / "manifest.csv")]
@@ -67,14 +66,13 @@ def read_report(request: RunRequest) -> list[dict[str, Any]]:
 def sample_iou(row: dict[str, Any], request: RunRequest, catalog: Path) -> float | None:
     """Compare one mask with the true one, or give None if there is none."""
     path = catalog / "masks" / f"{row['id']}.png"
-    saliency = load_map(request.config.maps_folder, row["map_key"]) if row["map_key"] else None
+    saliency = load_map(request.settings.maps_folder, row["map_key"]) if row["map_key"] else None
     if not path.exists() or saliency is None:
         return None
-    output = request.config.output
     with Image.open(path) as image:
         truth = np.asarray(image) >= 128
-    _, rule = output.policy.rule_for(row["category"], dict(row["attributes"]))
-    mask = make_mask(rule, saliency.pixels, (truth.shape[1], truth.shape[0]), Effort())
+    _, rule = request.settings.pictures.policy.rule_for(row["category"], dict(row["attributes"]))
+    mask = make_mask(rule, saliency.pixels, (truth.shape[1], truth.shape[0]))
     return intersection_over_union(mask.alpha >= 128, truth)
 
 

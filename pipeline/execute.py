@@ -13,25 +13,24 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
-from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
-from pipeline.flags import RequestError, RunError
+from pipeline.errors import RequestError, RunError
 from pipeline.graph import build_run
 from pipeline.options import RunRequest, find_report, make_folder
 from pipeline.signals import StoppedError, stopping_gently
 from pipeline.summary import summarise
-from transforms.commit import RunInfo, discard_shards, read_run, record_stop
 from transforms.credentials import without_secrets
-from transforms.earlier import BrokenReportError, NoReportError, latest_run
-from transforms.lease import Lease, LeaseError
-from transforms.retention import retire
-from transforms.sweep import sweep
-from transforms.types import FatalError, PhotoError
+from transforms.errors import FatalError, PhotoError
+from transforms.output.cleanup import retire, sweep
+from transforms.output.commit import RunInfo, discard_shards, read_run, record_stop
+from transforms.output.earlier import BrokenReportError, NoReportError, newest_run
+from transforms.output.lease import Lease, LeaseError
+from transforms.plan import PlanConfig
 
 
 def run(request: RunRequest) -> int:
@@ -67,17 +66,18 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
             raise RunError(f"{info.folder}: what a run before left cannot be cleaned up: {error}") from error
         clean = True
         # Only now, as the run before may have completed while we waited for it.
-        plan = replace(request.plan, earlier=find_report(request.start_from, needed=False))
+        earlier = find_report(request.settings.earlier_folder, needed=False)
+        plan = PlanConfig(request.settings, earlier, request.damaged)
         with stopping_gently(lease.ask_to_stop):
             run_graph(
                 request.beam_arguments,
                 request.verbose,
-                lambda root: build_run(root, request.manifests, plan, request.config, info),
+                lambda root: build_run(root, request.manifests, plan, info),
             )
         if lease.is_held():
             then()
             try:
-                retire(info.folder, request.keep_reports)
+                retire(info.folder, request.settings.keep_reports)
             except (NoReportError, FatalError, PhotoError, OSError) as error:  # the next run tries again
                 logging.getLogger("whitesweep").warning("old reports stay: %s", error)
         return read_run(info.folder, info.run_id)
@@ -104,7 +104,7 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
 def _may_be_committed(info: RunInfo) -> bool:
     """Tell whether a run may have completed, and only what came after went wrong."""
     try:
-        return latest_run(info.folder)["run_id"] == info.run_id
+        return newest_run(info.folder)["run_id"] == info.run_id
     except BrokenReportError:  # latest.json cannot be read just now
         return True
     except NoReportError:

@@ -6,27 +6,13 @@ import argparse
 from typing import NoReturn
 
 from model.engine import DEVICES, PRECISIONS
-from transforms.decode import Limits
-from transforms.encode import ENCODINGS
-from transforms.upsample import INTERPOLATIONS
+from pipeline.errors import RequestError
+from transforms.pixels.decode import Limits
+from transforms.pixels.encode import ENCODINGS
+from transforms.pixels.upsample import INTERPOLATIONS
 from weights.architecture import MODELS
 
 PROGRAM = "run_pipeline.sh"
-
-
-class RequestError(Exception):
-    """The request itself is wrong: one line for the user, exit code 2, nothing was touched."""
-
-
-class RunError(Exception):
-    """The run stopped before its end: one line that says why; exit code 1.
-
-    dead_end: the same command would be stopped again.
-    """
-
-    def __init__(self, reason: str, dead_end: bool = False) -> None:
-        super().__init__(reason)
-        self.dead_end = dead_end
 
 
 class Parser(argparse.ArgumentParser):

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import apache_beam as beam
 
-from transforms.commit import RunInfo
 from transforms.compare import CompareMaps, WriteComparison
-from transforms.deliver import ProcessConfig
 from transforms.manifest import ManifestFile, ReadManifests
+from transforms.output.commit import RunInfo
+from transforms.pixels.policy import Policy
 from transforms.plan import PlanConfig, PlanRows
-from transforms.policy import Policy
 from transforms.process import ProcessPhotos
 from transforms.report import WriteReport
 from transforms.verify import Verify
 
 
-def build_run(
-    root: beam.Pipeline, manifests: list[ManifestFile], plan: PlanConfig, config: ProcessConfig, info: RunInfo
-) -> None:
+def build_run(root: beam.Pipeline, manifests: list[ManifestFile], plan: PlanConfig, info: RunInfo) -> None:
     """Put every photo of the manifests on white that is not there yet, and report on each row.
 
     A migration is the same graph without a network: its plan does every row again, from the map that the report names.
     """
-    rows = root | "ReadManifests" >> ReadManifests(manifests, plan.folder)
+    rows = root | "ReadManifests" >> ReadManifests(manifests, info.folder)
     count = rows | "CountBatch" >> beam.Keys() | "CountRows" >> beam.CombineGlobally(sum)
     todo, carried, gone = rows | "PlanRows" >> PlanRows(plan, count)
-    outcomes = todo | "ProcessPhotos" >> ProcessPhotos(config)
+    outcomes = todo | "ProcessPhotos" >> ProcessPhotos(info)
     outcomes | "WriteReport" >> WriteReport(info, plan.earlier, count, carried, gone)
 
 

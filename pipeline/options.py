@@ -15,20 +15,18 @@ from typing import TYPE_CHECKING, Any
 from apache_beam.runners.runner import create_runner
 
 from pipeline import runners
-from pipeline.flags import RequestError
-from transforms import objects, storage
-from transforms.commit import RunInfo
-from transforms.composite import parse_background
-from transforms.decode import Limits
-from transforms.deliver import ProcessConfig
-from transforms.earlier import BrokenReportError, NoReportError, newest_report
+from pipeline.errors import RequestError
+from transforms import storage
+from transforms.errors import PhotoError
 from transforms.manifest import ManifestError, ManifestFile, find_manifests
-from transforms.maps import MapSettings
-from transforms.plan import PlanConfig
-from transforms.policy import PolicyError, load_policy
-from transforms.render import OutputSettings
-from transforms.sharpen import Sharpening
-from transforms.types import MapOrigin, PhotoError
+from transforms.output.commit import RunInfo
+from transforms.output.earlier import BrokenReportError, NoReportError, newest_report
+from transforms.pixels.composite import parse_background
+from transforms.pixels.decode import Limits
+from transforms.pixels.policy import PolicyError
+from transforms.pixels.render import OutputSettings
+from transforms.pixels.sharpen import Sharpening
+from transforms.settings import RunSettings, load_policy
 from weights.files import WeightsError, locate
 
 if TYPE_CHECKING:
@@ -37,17 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A checked request to run or to migrate. start_from: the output folder whose newest report it starts from."""
+    """A checked request to run, to migrate or to repair. damaged: the table of the rows that a repair does again."""
 
+    settings: RunSettings
     manifests: list[ManifestFile]
-    plan: PlanConfig
-    config: ProcessConfig
     info: RunInfo
-    start_from: str
-    runner: str
     beam_arguments: list[str]
     verbose: bool
-    keep_reports: int
+    damaged: str | None = None
 
 
 def make_folder(folder: str) -> None:
@@ -56,7 +51,7 @@ def make_folder(folder: str) -> None:
     Raises:
         RequestError: it cannot be made.
     """
-    if storage.scheme(folder) == "file":
+    if storage.is_local(folder):
         try:
             os.makedirs(f"{folder}/report", exist_ok=True)
         except OSError as error:
@@ -69,35 +64,46 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
     Raises:
         RequestError: whatever would stop the run, before it has begun.
     """
-    request = _check_common(flags, others)
-    maps, engine = _check_model(flags, others)
-    resolved = {"device": engine.device, "precision": engine.precision, "weights_sha256": engine.weights.sha256}
-    redo = "all" if flags.force else "failed" if flags.retry_failed else "changed"
-    find_report(request.start_from, needed=flags.retry_failed)
-    return replace(
-        request,
-        plan=replace(request.plan, maps=maps, redo=redo),
-        config=replace(request.config, maps=maps, engine=engine, force=flags.force),
-        info=replace(request.info, prune=flags.prune, settings={**request.info.settings, "resolved": resolved}),
-    )
+    settings, beam_arguments = check_settings(flags, others)
+    redo = "anew" if flags.force else "failed" if flags.retry_failed else "changed"
+    find_report(settings.output, needed=flags.retry_failed)
+    settings = replace(settings, engine=_check_engine(flags, others), redo=redo, prune=flags.prune)
+    return make_request(settings, flags.manifest, beam_arguments, flags.verbose)
 
 
 def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
-    """Check a migration. Unless missing maps are to be predicted, torch is not even imported.
+    """Check a migration. Unless missing maps are to be predicted, no engine is even imported.
 
     Raises:
         RequestError: whatever would stop it, before it has begun.
     """
-    request = _check_common(flags, others)
-    source = absolute(flags.from_dir) if flags.from_dir else request.config.folder
-    find_report(source, needed=True)
-    maps, engine = _check_model(flags, others) if flags.missing == "predict" else (None, None)
-    return replace(
-        request,
-        plan=replace(request.plan, redo="all"),
-        config=replace(request.config, maps=maps, engine=engine, reported_maps=f"{source}/maps"),
-        start_from=source,
-    )
+    settings, beam_arguments = check_settings(flags, others)
+    settings = replace(settings, start_from=absolute(flags.from_dir) if flags.from_dir else None, redo="all")
+    find_report(settings.earlier_folder, needed=True)
+    if flags.missing == "predict":
+        settings = replace(settings, engine=_check_engine(flags, others))
+    return make_request(settings, flags.manifest, beam_arguments, flags.verbose)
+
+
+def make_request(
+    settings: RunSettings, manifests: Sequence[str], beam_arguments: list[str], verbose: bool
+) -> RunRequest:
+    """Find the manifests, and name the run.
+
+    Raises:
+        RequestError: there are none, or the output would mix with their photos.
+    """
+    try:
+        found = find_manifests(manifests)
+    except (ManifestError, PhotoError) as error:
+        raise RequestError(str(error)) from error
+    _check_apart(settings.output, found)
+    settings = replace(settings, folders=tuple(dict.fromkeys(manifest.base for manifest in found)))
+    now = time.time()
+    # Names of runs stand in the order of their starts; to the second, two short runs would not.
+    run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z-{secrets.token_hex(3)}"
+    info = RunInfo(settings, run_id, now, versions(), leased=True)
+    return RunRequest(settings, found, info, beam_arguments, verbose)
 
 
 def find_report(folder: str, needed: bool) -> tuple[str, ...]:
@@ -116,12 +122,16 @@ def find_report(folder: str, needed: bool) -> tuple[str, ...]:
         return ()
 
 
-def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[str, list[str], OutputSettings]:
-    """Check what needs no manifest: give the output folder, Beam's flags, and how pictures are made."""
+def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[RunSettings, list[str]]:
+    """Check what needs neither a manifest nor the network: give the settings without an engine, and Beam's flags.
+
+    Raises:
+        RequestError: a flag cannot be what it is.
+    """
     _check_numbers(flags)
     beam_arguments = check_beam(flags.runner, others)
     output = check_output(flags.output)
-    if runners.runner_name(flags.runner) == "DataflowRunner" and storage.scheme(output) == "file":
+    if runners.runner_name(flags.runner) == "DataflowRunner" and storage.is_local(output):
         raise RequestError(f"--output {flags.output}: Dataflow's workers cannot write here; use a gs:// address")
     try:
         policy = load_policy(flags.policy)
@@ -132,70 +142,57 @@ def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[st
         raise RequestError(str(error)) from error
     if flags.format == "jpeg" and background is None:
         raise RequestError("--background transparent: JPEG cannot be transparent; use --format png or webp")
-    return output, beam_arguments, OutputSettings(policy, background, flags.format, flags.keep_metadata)
-
-
-def _check_common(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
-    output, beam_arguments, pictures = check_settings(flags, others)
-    policy = pictures.policy
-    try:
-        manifests = find_manifests(flags.manifest)
-    except (ManifestError, PhotoError) as error:
-        raise RequestError(str(error)) from error
-    _check_apart(flags.output, output, manifests)
-    now = time.time()
-    # Names of runs stand in the order of their starts; to the second, two short runs would not.
-    run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z-{secrets.token_hex(3)}"
-    config = ProcessConfig(
-        folder=output,
-        maps=None,
-        engine=None,
-        output=pictures,
+    settings = RunSettings(
+        output=output,
+        command=flags.command,
+        manifests=tuple(storage.join(os.getcwd(), pattern) for pattern in flags.manifest),
+        sharpening=Sharpening(percent=flags.sharpen),
+        pictures=OutputSettings(policy, background, flags.format, flags.keep_metadata),
         limits=Limits(flags.max_bytes, flags.max_pixels),
-        stop_fraction=flags.max_failure_fraction,
-        private=flags.allow_private_addresses,
-        run_id=run_id,
+        allow_private=flags.allow_private_addresses,
+        max_failure_fraction=flags.max_failure_fraction,
+        keep_reports=flags.keep_reports,
+        runner=flags.runner,
+        beam=tuple(others),
     )
-    settings = {name: value for name, value in sorted(vars(flags).items()) if name != "verbose"}
-    settings |= {"manifest": [storage.join(os.getcwd(), pattern) for pattern in flags.manifest]}
-    settings |= {"manifest_folders": list(dict.fromkeys(manifest.base for manifest in manifests))}
-    if settings.get("weights"):
-        settings |= {"weights": os.path.abspath(settings["weights"])}
-    settings |= {"policy": policy.canonical(), "policy_sha256": policy.sha256(), "beam": list(others)}
-    info = RunInfo(run_id, output, now, settings, versions(), flags.max_failure_fraction, leased=True)
-    plan = PlanConfig(output, output=pictures, private=flags.allow_private_addresses)
-    return RunRequest(
-        manifests, plan, config, info, output, flags.runner, beam_arguments, flags.verbose, flags.keep_reports
-    )
+    return settings, beam_arguments
 
 
-def _check_model(flags: argparse.Namespace, others: Sequence[str]) -> tuple[MapSettings, EngineConfig]:
-    """Check weights, device and precision.
+def _check_engine(flags: argparse.Namespace, others: Sequence[str]) -> EngineConfig:
+    local = runners.is_local(flags.runner, others)
+    return check_engine(flags.model, flags.weights, flags.device, flags.precision, flags.batch_size, local)
 
-    If the run is here, so are the device and its best precision; workers elsewhere find their own device, or fail.
+
+def check_engine(
+    model: str, file: str | None, device: str, precision: str, batch_size: int | None, local: bool
+) -> EngineConfig:
+    """Check weights, device and precision, and make the choices that are open.
+
+    If the run is here (`local`), so are the device and its best precision; workers elsewhere find their own device, or
+    fail.
+
+    Raises:
+        RequestError: one of them is not to be had.
     """
     from model.checkpoint import load_state
     from model.engine import DeviceError, EngineConfig
     from model.int8 import read_largest
     from model.load import choose_device, choose_precision, engine_of, usual_precision
 
-    local = runners.is_local(flags.runner, others)
     try:
-        weights = locate(flags.model, flags.weights)
-        if flags.weights:
+        weights = locate(model, file)
+        if file:
             load_state(weights)  # the published ones are known by their sha256; these may be anything
-        device = choose_device(flags.device) if local else flags.device
         if local:
-            precision = choose_precision(flags.precision, weights, engine_of(device))
+            device = choose_device(device)
+            precision = choose_precision(precision, weights, engine_of(device))
         else:  # the same for every worker, whatever each could do
-            precision = usual_precision(flags.model) if flags.precision == "auto" else flags.precision
+            precision = usual_precision(model) if precision == "auto" else precision
             if precision == "int8":
                 read_largest(weights)  # to know that the ranges are there
     except (WeightsError, DeviceError) as error:
         raise RequestError(str(error)) from error
-    origin = MapOrigin(flags.model, weights.sha256, precision)
-    engine = EngineConfig(weights, device, precision, flags.batch_size)
-    return MapSettings(origin, Sharpening(percent=flags.sharpen)), engine
+    return EngineConfig(weights, device, precision, batch_size)
 
 
 def versions() -> dict[str, str]:
@@ -220,11 +217,11 @@ def _check_numbers(flags: argparse.Namespace) -> None:
             raise RequestError(f"--{name} {value}: must be from {low:g} to {high:g}")
 
 
-def _check_apart(given: str, output: str, manifests: list[ManifestFile]) -> None:
+def _check_apart(output: str, manifests: list[ManifestFile]) -> None:
     """Refuse an output whose pictures could fall among the photos: photos must not be overwritten, nor read again."""
 
     def place(folder: str) -> str:
-        real = folder if storage.scheme(folder) != "file" else os.path.realpath(folder)
+        real = folder if not storage.is_local(folder) else os.path.realpath(folder)
         return f"{real.rstrip('/')}/"
 
     for manifest in manifests:
@@ -234,7 +231,7 @@ def _check_apart(given: str, output: str, manifests: list[ManifestFile]) -> None
         else:
             mixed = place(output) == photos
         if mixed:
-            raise RequestError(f"--output {given}: mixes with the photos of {manifest.base}; use another folder")
+            raise RequestError(f"--output {output}: mixes with the photos of {manifest.base}; use another folder")
 
 
 def check_beam(runner: str, others: Sequence[str]) -> list[str]:
@@ -260,22 +257,22 @@ def absolute(folder: str) -> str:
     """
     if storage.is_web(folder):
         raise RequestError(f"{folder}: an output is in a folder or at a gs:// address")
-    return folder.rstrip("/") if storage.scheme(folder) != "file" else os.path.abspath(storage.local_path(folder))
+    return folder.rstrip("/") if not storage.is_local(folder) else os.path.abspath(storage.local_path(folder))
 
 
 def check_output(output: str) -> str:
     """Make the output folder absolute, and make sure that something can be written there."""
     if not output.strip():
         raise RequestError("--output is empty; give a folder")
-    if storage.scheme(output) == "gs":
-        if not output[len(objects.GS) :].strip("/"):
+    if storage.takes_outputs(output) and not storage.is_local(output):
+        if not output.partition("://")[2].strip("/"):
             raise RequestError(f"--output {output}: names no bucket")
         try:
             storage.is_folder(output)
         except Exception as error:  # whatever keeps us from listing it will keep us from writing it
             raise RequestError(f"--output {output}: cannot be reached: {str(error).splitlines()[0]}") from error
         return absolute(output)
-    if storage.scheme(output) != "file":
+    if not storage.is_local(output):
         raise RequestError(f"--output {output}: expected a folder or a gs:// address")
     if "\0" in storage.local_path(output):
         raise RequestError(f"--output {output!r}: not a file name")

@@ -10,17 +10,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pipeline import runners
+from pipeline.errors import RequestError, RunError
 from pipeline.execute import execute
-from pipeline.flags import RequestError, RunError, make_parser
-from pipeline.options import RunRequest, check_migrate
+from pipeline.options import RunRequest, check_beam, check_engine, make_request
 from transforms import storage
-from transforms.commit import read_run
-from transforms.earlier import latest_run, newest_report
-from transforms.maps import MapSettings, map_key
-from transforms.policy import PolicyError, parse_canonical
-from transforms.sharpen import Sharpening
-from transforms.sweep import list_runs, sweep
-from transforms.types import MapOrigin, PhotoError
+from transforms.errors import PhotoError
+from transforms.output.cleanup import list_runs, sweep
+from transforms.output.commit import read_run
+from transforms.output.earlier import newest_report, newest_run
+from transforms.output.maps import map_key
+from transforms.pixels.sharpen import Sharpening
+from transforms.settings import MapOrigin, MapSettings, RunSettings, SettingsError
 from transforms.verify import Difference, read_made, write_verdict
 from weights.published import PUBLISHED
 
@@ -38,9 +39,13 @@ def repair(folder: str, differences: Sequence[Difference], flags: argparse.Names
     Raises:
         RequestError, RunError: the repair cannot be done.
     """
-    settings: dict[str, Any] = read_run(folder, latest_run(folder)["run_id"])["settings"]
+    try:
+        settings = RunSettings.read(read_run(folder, newest_run(folder)["run_id"])["settings"])
+    except SettingsError as error:
+        message = f"{folder}: run.json does not tell how its report was made: {error}; run again, and repair then"
+        raise RunError(message, dead_end=True) from error
     ids = {one.id for one in differences if one.problem != "orphaned"}
-    if hidden := [manifest for manifest in settings.get("manifest", []) if "***@" in manifest]:
+    if hidden := [manifest for manifest in settings.manifests if "***@" in manifest]:
         message = f"{hidden[0]}: no report keeps a password; remove the pictures that differ, and run again as before"
         raise RunError(message, dead_end=True)
     shards = newest_report(folder)
@@ -97,22 +102,21 @@ def _redo(folder: str, request: RunRequest, ids: Iterable[str]) -> dict[str, Any
     table = f"{folder}/report/{REPAIR}{secrets.token_hex(6)}.parquet"
     write_verdict(table, 0, [Difference(id, "", "", "") for id in ids])
     try:
-        plan = replace(request.plan, redo="damaged", damaged=table)
-        return execute(replace(request, plan=plan), lambda: sweep(folder))
+        return execute(replace(request, damaged=table), lambda: sweep(folder))
     finally:
         storage.delete(table)
 
 
-def _percents(folder: str, settings: dict[str, Any]) -> list[int]:
+def _percents(folder: str, settings: RunSettings) -> list[int]:
     """List the strengths of sharpening that runs here, or where a migration came from, were asked for."""
-    found = [Sharpening().percent, settings.get("sharpen")]
-    for place in filter(None, (folder, settings.get("from_dir"))):
+    found = [settings.sharpening.percent, Sharpening().percent]
+    for place in filter(None, (folder, settings.start_from)):
         try:
             runs = [run.removeprefix("run=") for run, files in list_runs(place).items() if "run.json" in files]
-            found += [read_run(place, run)["settings"].get("sharpen") for run in sorted(runs, reverse=True)]
-        except (PhotoError, OSError, ValueError, KeyError):
+            found += [read_run(place, run)["settings"]["sharpen"] for run in sorted(runs, reverse=True)]
+        except (PhotoError, OSError, ValueError, KeyError, TypeError):
             continue
-    return [percent for percent in dict.fromkeys(found) if percent is not None]
+    return list(dict.fromkeys(found))
 
 
 def _made_with(row: dict[str, Any], percents: Iterable[int]) -> MapSettings | None:
@@ -125,37 +129,29 @@ def _made_with(row: dict[str, Any], percents: Iterable[int]) -> MapSettings | No
 
 
 def _request(
-    folder: str, settings: dict[str, Any], maps: MapSettings | None, flags: argparse.Namespace, others: Sequence[str]
+    folder: str, before: RunSettings, maps: MapSettings | None, flags: argparse.Namespace, others: Sequence[str]
 ) -> RunRequest:
     """Make the request again that a report was made for, whatever became of its policy file since.
 
     maps: how maps are made where one is missing; None if none can be.
 
     Raises:
-        RequestError: what the report was made of or with is not here. RunError: run.json does not say what it was.
+        RequestError: what the report was made of or with is not here.
     """
-    again = make_parser().parse_args(["migrate", "--manifest", "", "--output", "", "--policy", "0.7"])
-    known = {name: value for name, value in settings.items() if name in vars(again)}
-    now = {"command": settings["command"], "policy": "0.7", "output": folder, "from_dir": None, "missing": "fail"}
-    now |= {"runner": flags.runner, "verbose": flags.verbose}
-    if maps is not None:
-        origin = maps.origin
-        published = PUBLISHED.get(origin.model)
-        own = published is None or published.sha256 != origin.weights_sha256
-        now |= {"missing": "predict", "model": origin.model, "precision": origin.precision}
-        now |= {"sharpen": maps.sharpening.percent, "weights": settings.get("weights") if own else None}
-    request = check_migrate(argparse.Namespace(**{**vars(again), **known, **now}), others)
-    if maps is not None and request.config.maps != maps:
-        raise RequestError(f"weights of sha256 {maps.origin.weights_sha256[:12]}… for {maps.origin.model} are not here")
-    try:
-        policy = parse_canonical(settings["policy"])
-    except (PolicyError, KeyError, TypeError) as error:
-        raise RunError(f"run.json: not a policy: {error}", dead_end=True) from error
-    output = replace(request.config.output, policy=policy)
-    source = settings.get("from_dir") or folder
-    return replace(
-        request,
-        plan=replace(request.plan, output=output, maps=maps),
-        config=replace(request.config, output=output, reported_maps=f"{source}/maps"),
-        info=replace(request.info, settings=settings),
+    start_from = before.start_from if before.command == "migrate" else None
+    settings = replace(
+        before, output=folder, start_from=start_from, redo="damaged", prune=False, runner=flags.runner, engine=None
     )
+    if maps is not None:
+        origin, published = maps.origin, PUBLISHED.get(maps.origin.model)
+        own = published is None or published.sha256 != origin.weights_sha256
+        file = before.engine.weights.path if own and before.engine is not None else None
+        device = "auto" if before.engine is None else before.engine.device
+        batch_size = None if before.engine is None else before.engine.batch_size
+        local = runners.is_local(flags.runner, others)
+        engine = check_engine(origin.model, file, device, origin.precision, batch_size, local)
+        settings = replace(settings, engine=engine, sharpening=maps.sharpening)
+        if settings.maps != maps:
+            raise RequestError(f"weights of sha256 {origin.weights_sha256[:12]}… for {origin.model} are not here")
+    request = make_request(settings, before.manifests, check_beam(flags.runner, others), flags.verbose)
+    return replace(request, info=replace(request.info, repairs=before))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.options import RunRequest
-from transforms.types import FAILURE_CODES, in_one_line
+from transforms.errors import FAILURE_CODES, in_one_line
 
 
 def summarise(run: dict[str, Any], request: RunRequest) -> str:

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from pipeline import runners
+from pipeline.errors import RequestError
 from pipeline.execute import run_graph
-from pipeline.flags import RequestError
 from pipeline.graph import build_verify
 from pipeline.options import absolute, check_beam
 from pipeline.repair import repair
 from transforms import storage
-from transforms.commit import read_run
-from transforms.earlier import NoReportError, latest_run, newest_report
-from transforms.lease import LeaseError, check_free
-from transforms.types import FatalError, PhotoError, in_one_line
+from transforms.errors import FatalError, PhotoError, in_one_line
+from transforms.output.commit import read_run
+from transforms.output.earlier import NoReportError, newest_report, newest_run
+from transforms.output.lease import LeaseError, check_free
 from transforms.verify import PROBLEMS, Difference, Verdict, read_verdict, write_verdict
 
 SHOWN = 10
@@ -52,7 +52,7 @@ def verify(flags: argparse.Namespace, others: Sequence[str]) -> int:
 def _verify(folder: str, arguments: list[str], flags: argparse.Namespace) -> Verdict:
     try:
         check_free(folder)
-        shards, run = newest_report(folder), read_run(folder, latest_run(folder)["run_id"])
+        shards, run = newest_report(folder), read_run(folder, newest_run(folder)["run_id"])
     except LeaseError as error:
         raise RequestError(f"--output {error}") from error
     except (NoReportError, PhotoError, ValueError) as error:

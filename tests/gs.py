@@ -19,11 +19,11 @@ def emulator(monkeypatch: pytest.MonkeyPatch, bucket: str) -> Iterator[None]:
     server = server_module.create_server("127.0.0.1", port, in_memory=True, default_bucket=bucket)
     server.start()
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-    from transforms import objects
+    from transforms.storage import gcs
 
-    objects.make_client.cache_clear()
+    gcs.make_client.cache_clear()
     try:
         yield
     finally:
-        objects.make_client.cache_clear()
+        gcs.make_client.cache_clear()
         server.stop()

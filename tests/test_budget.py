@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from conftest import run
 
-from transforms.budget import EarlyStop, over_budget
-from transforms.types import Earlier, FatalError, ReportRow
+from transforms.errors import FatalError
+from transforms.output.commit import over_budget
+from transforms.output.earlier import Earlier
+from transforms.output.schema import ReportRow
+from transforms.progress import EarlyStop
 
 GOOD = ReportRow("a", "a.jpg", None, {}, "processed")
 BAD = ReportRow("b", "b.jpg", None, {}, "failed", "read", "not_found", "b.jpg: no such file")

@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT, draw_product, run
 
 from transforms import storage
-from transforms.types import FatalError
+from transforms.errors import FatalError
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 

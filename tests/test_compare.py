@@ -12,9 +12,9 @@ from conftest import run
 from PIL import Image
 
 from transforms.compare import Comparison, MappedRow, compare_row, most_changed, summarise
-from transforms.maps import store_map
-from transforms.policy import load_policy
-from transforms.types import SaliencyMap
+from transforms.output.maps import store_map
+from transforms.pixels.types import SaliencyMap
+from transforms.settings import load_policy
 
 KEY = "ab" + "0" * 62
 

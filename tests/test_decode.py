@@ -19,9 +19,9 @@ import pytest
 from conftest import draw_product, shared
 from PIL import Image, ImageCms
 
-from transforms import icc
-from transforms.decode import Limits, decode
-from transforms.types import FAILURE_CODES, PhotoError
+from transforms.errors import FAILURE_CODES, PhotoError
+from transforms.pixels.decode import Limits, decode
+from transforms.pixels.formats import icc
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of damaged metadata
 
@@ -361,7 +361,7 @@ def test_too_many_pixels_are_refused_by_the_header() -> None:
 
 def test_heic_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    monkeypatch.delitem(sys.modules, "transforms.heif", raising=False)
+    monkeypatch.delitem(sys.modules, "transforms.pixels.formats.heif", raising=False)
     with pytest.raises(PhotoError) as caught:
         decode(b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(100))
     assert caught.value.code == "unsupported_format"

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from conftest import draw_product, newest, report_rows, run, run_json
 
-from transforms import faults
-from transforms.faults import FaultError, FaultWatch, internal_error
-from transforms.types import Failure
+from transforms import progress
+from transforms.errors import Failure
+from transforms.progress import FaultError, FaultWatch
+from transforms.steps import internal_error
 
 # Every step of a photo's way, as the module that takes it knows it.
 STEPS = (
@@ -26,14 +27,14 @@ STEPS = (
     "transforms.process.network_input",
     "transforms.deliver.store_map",
     "transforms.deliver._with_facts",
-    "transforms.deliver.render",
-    "transforms.render.make_mask",
-    "transforms.mask.clean",
-    "transforms.mask.upsample",
-    "transforms.render.combine_alpha",
-    "transforms.render.describe",
-    "transforms.render.composite",
-    "transforms.render.encode",
+    "transforms.deliver.judge",
+    "transforms.deliver.make_mask",
+    "transforms.pixels.threshold.clean",
+    "transforms.pixels.threshold.upsample",
+    "transforms.pixels.render.combine_alpha",
+    "transforms.pixels.render.describe",
+    "transforms.pixels.render.composite",
+    "transforms.pixels.render.encode",
     "transforms.deliver.output_name",
     "transforms.deliver.storage.holds",
     "transforms.deliver.write_picture",
@@ -94,8 +95,8 @@ def test_a_fault_at_any_step_costs_one_photo(step: str, shop: Path, tmp_path: Pa
 def test_faults_in_a_row_stop_the_run(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], u2netp: Any
 ) -> None:
-    monkeypatch.setattr(faults, "IN_A_ROW", 3)
-    hit(monkeypatch, "transforms.render.describe", lambda call: True)
+    monkeypatch.setattr(progress, "IN_A_ROW", 3)
+    hit(monkeypatch, "transforms.pixels.render.describe", lambda call: True)
     command = ("run", "--manifest", shop, "--output", tmp_path / "out", "--model", "u2netp")
     assert run(*command, "--direct_num_workers", "1", "--max_failure_fraction", "1") == 1
     said = capsys.readouterr().err
@@ -111,7 +112,7 @@ def test_faults_in_a_row_stop_the_run(
 def test_the_log_is_named_in_the_summary(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], u2netp: Any
 ) -> None:
-    hit(monkeypatch, "transforms.render.encode", lambda call: call == 1)
+    hit(monkeypatch, "transforms.pixels.render.encode", lambda call: call == 1)
     output = tmp_path / "out"
     run("run", "--manifest", shop, "--output", output, "--model", "u2netp")
     assert capsys.readouterr().out.count("_internal_errors.log") == 1

@@ -33,9 +33,9 @@ from pictures import (
 )
 from PIL import Image, ImageCms
 
-from transforms import icc
-from transforms.decode import decode
-from transforms.types import PhotoError
+from transforms.errors import PhotoError
+from transforms.pixels.decode import decode
+from transforms.pixels.formats import icc
 
 pyvips = pytest.importorskip("pyvips")
 

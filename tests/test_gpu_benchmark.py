@@ -14,7 +14,7 @@ from benchmarks.parity import compare, differences
 from benchmarks.rates import make_photos, random_weights
 from model.checkpoint import load_state
 from model.engine import Engine
-from transforms.decode import decode
+from transforms.pixels.decode import decode
 
 
 class Shifty(Engine):

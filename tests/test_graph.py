@@ -13,23 +13,18 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from model.engine import EngineConfig
 from pipeline.graph import build_run
 from pipeline.runners import beam_arguments
-from transforms.commit import RunInfo
-from transforms.deliver import ProcessConfig
 from transforms.manifest import ManifestFile
-from transforms.maps import MapSettings
+from transforms.output.commit import RunInfo
 from transforms.plan import PlanConfig
 from transforms.process import ProcessPhotos
 from transforms.saliency import PredictSaliency
-from transforms.sharpen import Sharpening
-from transforms.types import ManifestRow, MapOrigin
+from transforms.settings import RunSettings
+from transforms.types import PlannedRow
 from transforms.work import Held, Work
 from weights.files import WeightsFile
 
-CONFIG = ProcessConfig(
-    "/out",
-    MapSettings(MapOrigin("u2netp", "0" * 64, "fp32"), Sharpening()),
-    EngineConfig(WeightsFile("u2netp", "/weights", "0" * 64), "cpu", "fp32"),
-)
+ENGINE = EngineConfig(WeightsFile("u2netp", "/weights", "0" * 64), "cpu", "fp32")
+RUN = RunInfo(RunSettings("/out", engine=ENGINE), "r")
 PHOTO_STEPS = {"ProcessPhotos/Prepare", "ProcessPhotos/PredictSaliency/PredictBatch", "ProcessPhotos/Finish"}
 
 
@@ -45,7 +40,7 @@ def stages_of_a_photo(stages: list[set[str]]) -> list[set[str]]:
 
 def run_graph() -> beam.Pipeline:
     root = beam.Pipeline(runner="FnApiRunner")
-    build_run(root, [ManifestFile("/m.csv", "csv", "/")], PlanConfig("/out"), CONFIG, RunInfo("r", "/out", 0, {}, {}))
+    build_run(root, [ManifestFile("/m.csv", "csv", "/")], PlanConfig(RUN.settings), RUN)
     return root
 
 
@@ -77,7 +72,7 @@ def test_only_steps_inside_that_stage_handle_pixels() -> None:
 
 
 def test_a_photo_that_is_brought_to_a_stage_boundary_stops_the_run() -> None:
-    work = Work((ManifestRow("a", "u", "s"),), held=Held(b"12345"))
+    work = Work((PlannedRow("a", "u", "s"),), held=Held(b"12345"))
     assert coders.registry.get_coder(Work).estimate_size(work) == 5  # Beam's own would pickle it to find out
     root = beam.Pipeline(runner="FnApiRunner")
     works = root | beam.Create([1]) | beam.Map(lambda _: work).with_output_types(Work)
@@ -91,14 +86,14 @@ def test_a_hint_on_the_whole_keeps_the_stage_whole_and_one_inside_would_split_it
 ) -> None:
     def graph(hint_inside: bool) -> beam.Pipeline:
         root = beam.Pipeline(runner="FnApiRunner")
-        process = ProcessPhotos(CONFIG)
+        process = ProcessPhotos(RUN)
         if hint_inside:
 
             def hinted(config: EngineConfig) -> beam.PTransform:
                 return PredictSaliency(config).with_resource_hints(min_ram="8GB")
 
             with monkeypatch.context() as patch:
-                patch.setattr("transforms.saliency.PredictSaliency", hinted)
+                patch.setattr("transforms.process.PredictSaliency", hinted)
                 _ = root | beam.Create([]) | "ProcessPhotos" >> process
         else:
             _ = root | beam.Create([]) | "ProcessPhotos" >> process.with_resource_hints(min_ram="8GB")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from transforms import heartbeat
-from transforms.heartbeat import Heartbeat
+from transforms import progress
+from transforms.progress import Heartbeat
 
 
 def test_logs_once_a_period(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, said = [0.0], []
-    monkeypatch.setattr("transforms.heartbeat.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr(heartbeat.LOGGER, "info", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr("transforms.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress.LOGGER, "info", lambda text, *values: said.append(text % values))
     beat = Heartbeat(period=10)
     clock[0] = 100.0  # idle before the first row
     for second in range(21):

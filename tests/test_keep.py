@@ -10,11 +10,10 @@ import pytest
 from conftest import draw_product, report_rows, run
 from PIL import Image, ImageCms
 
-from transforms.decode import decode
-from transforms.effort import Effort
-from transforms.policy import load_policy
-from transforms.render import OutputSettings, render, settings_sha256
-from transforms.types import SaliencyMap
+from transforms.pixels.decode import decode
+from transforms.pixels.render import OutputSettings, render, settings_sha256
+from transforms.pixels.types import SaliencyMap
+from transforms.settings import load_policy
 
 KEEP = '[default]\non_no_subject = "keep"\non_already_white = "keep"\n'
 NOTHING = SaliencyMap(np.zeros((320, 320), np.uint8), "")
@@ -46,7 +45,7 @@ def test_kept_photos_say_nothing_of_themselves(name: str, tmp_path: Path) -> Non
     (tmp_path / "keep.toml").write_text(KEEP)
     policy = load_policy(str(tmp_path / "keep.toml"))
     photo = decode(data)
-    cutout = render(data, photo, NOTHING, policy.default, OutputSettings(policy), Effort())
+    cutout = render(data, photo, NOTHING, policy.default, OutputSettings(policy))
     assert "kept_original" in cutout.statistics.flags
     with Image.open(io.BytesIO(cutout.data)) as image:
         assert (image.format, image.size) == (name.upper(), (60, 90))
@@ -56,7 +55,7 @@ def test_kept_photos_say_nothing_of_themselves(name: str, tmp_path: Path) -> Non
     assert b"SecretCam" not in cutout.data
     assert b"secret" not in cutout.data
     as_it_was = OutputSettings(policy, keep_metadata=True)
-    assert render(data, photo, NOTHING, policy.default, as_it_was, Effort()).data == data
+    assert render(data, photo, NOTHING, policy.default, as_it_was).data == data
 
 
 def test_only_rules_that_keep_know_the_difference(tmp_path: Path) -> None:

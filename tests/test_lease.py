@@ -16,11 +16,10 @@ import pytest
 from conftest import ROOT, draw_product, run
 from gs import emulator
 
-from transforms import lease as leases
-from transforms import stopping, storage
-from transforms.lease import Lease, LeaseError, check_free, lease_uri, owner
-from transforms.stopping import StopWatch
-from transforms.sweep import sweep
+from transforms import storage
+from transforms.output import lease as leases
+from transforms.output.cleanup import sweep
+from transforms.output.lease import Lease, LeaseError, StopWatch, check_free, lease_uri, owner
 
 
 def hold(folder: str, run_id: str = "first") -> Lease:
@@ -64,7 +63,7 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
 
 
 def test_workers_elsewhere_read_in_the_lease_whether_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "PERIOD_S", 0.0)
+    monkeypatch.setattr(leases, "LOOK_S", 0.0)
     folder = str(tmp_path)
     assert not StopWatch(folder, "").is_over()  # a graph without a lease
     assert StopWatch(folder, "first").is_over()  # a run that had one, which is gone
@@ -105,11 +104,11 @@ def test_a_clock_that_jumps_does_not_take_a_live_lease(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
     monkeypatch.setattr(leases, "RENEWAL_S", 0.5)
-    monkeypatch.setattr("transforms.lease.platform.node", lambda: "elsewhere")
+    monkeypatch.setattr("transforms.output.lease.platform.node", lambda: "elsewhere")
     first = hold(str(tmp_path))
-    monkeypatch.setattr("transforms.lease.platform.node", lambda: "here")
+    monkeypatch.setattr("transforms.output.lease.platform.node", lambda: "here")
     real = time.time
-    monkeypatch.setattr("transforms.lease.time.time", lambda: real() + jump)
+    monkeypatch.setattr("transforms.output.lease.time.time", lambda: real() + jump)
     change(str(tmp_path), renewed=real())
     with pytest.raises(LeaseError, match="run first"):
         hold(str(tmp_path), "second")

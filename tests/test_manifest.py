@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from webserver import serve
 
 from transforms import manifest, storage
+from transforms.errors import FatalError
 from transforms.manifest import (
     ManifestError,
     ManifestFile,
@@ -29,7 +30,7 @@ from transforms.manifest import (
     refuse_duplicates,
     unpack_rows,
 )
-from transforms.types import FatalError, ManifestRow
+from transforms.types import ManifestRow
 
 ROWS = [
     {"id": "a", "uri": "x/one.jpg", "category": "hat", "brand": "Ω", "price": "12"},
@@ -410,7 +411,7 @@ def test_batches_of_long_rows_are_small(monkeypatch: pytest.MonkeyPatch) -> None
     rows = [ManifestRow(str(n), "u", "s", attributes={"x": "x" * 400}) for n in range(10)]
     batches = list(in_batches(rows))
     assert [count for count, _ in batches] == [3, 3, 3, 1]
-    assert [row for _, packed in batches for row in unpack_rows(packed)] == rows
+    assert [row for _, packed in batches for row in unpack_rows(packed, ManifestRow)] == rows
 
 
 def test_a_manifest_on_a_web_server_is_fetched_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

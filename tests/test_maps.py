@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from transforms.maps import MapSettings, load_map, map_key, map_uri, read_map, store_map
-from transforms.sharpen import Sharpening
-from transforms.types import MapOrigin, PhotoError, SaliencyMap
+from transforms.errors import PhotoError
+from transforms.output.maps import load_map, map_key, map_uri, read_map, store_map
+from transforms.pixels.sharpen import Sharpening
+from transforms.pixels.types import SaliencyMap
+from transforms.settings import MapOrigin, MapSettings
 
 ORIGIN = MapOrigin("u2net", "w" * 64, "fp32")
 SETTINGS = MapSettings(ORIGIN, Sharpening())

@@ -11,7 +11,7 @@ import pytest
 from conftest import EXPECTED, ROOT, digests, report_rows, run, run_json
 
 from transforms import storage
-from transforms.types import PhotoError
+from transforms.errors import PhotoError
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 MODEL = ("--model", "u2netp")

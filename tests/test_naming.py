@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from transforms.naming import output_name
-from transforms.types import PhotoError
+from transforms.errors import PhotoError
+from transforms.output.naming import output_name
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from transforms.errors import Failure
 from transforms.manifest import in_batches, pack_rows, unpack_rows
+from transforms.output.earlier import Earlier
+from transforms.output.pictures import OutputFile
 from transforms.plan import by_photo
-from transforms.types import Earlier, Failure, ManifestRow, MapOrigin, OutputFile
+from transforms.settings import MapOrigin
+from transforms.types import PlannedRow
 
 
-def row(number: int, source: str = "") -> ManifestRow:
+def row(number: int, source: str = "") -> PlannedRow:
     """Make a row as manifests have them: 350 bytes of text."""
-    return ManifestRow(
+    return PlannedRow(
         f"SKU-{number:06}",
         f"photos/{number:06}.jpg",
         source or f"/srv/shop/catalog/2026/photos/{number:06}.jpg",
@@ -24,10 +28,10 @@ def test_rows_come_back_whole() -> None:
     earlier = Earlier("5a", "key", MapOrigin("u2net", "8d", "bf16"), OutputFile("images/a.jpg", "00", 7), "timeout")
     rows = [
         row(0),
-        ManifestRow("", "", "", failure=Failure("manifest", "bad_row", "line 3: no uri")),
-        ManifestRow("a", "a.jpg", "/a.jpg", group="g", earlier=earlier, present=("images/a.jpg",)),
+        PlannedRow("", "", "", failure=Failure("manifest", "bad_row", "line 3: no uri")),
+        PlannedRow("a", "a.jpg", "/a.jpg", group="g", earlier=earlier, present=("images/a.jpg",)),
     ]
-    assert list(unpack_rows(pack_rows(rows))) == rows
+    assert list(unpack_rows(pack_rows(rows), PlannedRow)) == rows
 
 
 def test_a_row_among_others_is_a_few_bytes() -> None:
@@ -44,13 +48,13 @@ def test_rows_of_one_photo_come_together_whichever_shard_they_are_in() -> None:
     first, second = by_photo(shared[:5] + others, 5000), by_photo(shared[5:], 5000)
     (key,) = {key for key, _ in second}
     (packed,) = [packed for of, packed in first if of == key]
-    together = list(unpack_rows(packed))
+    together = list(unpack_rows(packed, PlannedRow))
     assert all(one in together for one in shared[:5])
 
 
 def test_workers_that_are_dealt_groups_in_turn_get_as_many_rows_each() -> None:
     for count in (10, 100, 600, 10_000):
-        sizes = [len(list(unpack_rows(packed))) for _, packed in by_photo(map(row, range(count)), count)]
+        sizes = [len(list(unpack_rows(packed, PlannedRow))) for _, packed in by_photo(map(row, range(count)), count)]
         assert sum(sizes) == count
         for workers in (2, 8):
             dealt = [sum(sizes[worker::workers]) for worker in range(workers)]

@@ -11,10 +11,10 @@ import pytest
 from conftest import draw_product, report_rows, run
 from PIL import Image
 
-from transforms import patience
-from transforms.decode import decode
-from transforms.patience import PatientFile, by_small_blocks
-from transforms.types import PhotoError
+from transforms.errors import PhotoError
+from transforms.pixels.decode import decode
+from transforms.pixels.formats import patience
+from transforms.pixels.formats.patience import PatientFile, by_small_blocks
 
 
 def encoded(image: Image.Image, name: str, **options: object) -> bytes:

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, draw_product, newest, report_rows, run, run_json
 
-from transforms import stopping, storage
-from transforms.pictures import remove_picture, write_picture
-from transforms.types import FatalError, PhotoError
+from transforms import storage
+from transforms.errors import FatalError, PhotoError
+from transforms.output import lease
+from transforms.output.pictures import remove_picture, write_picture
 from transforms.verify import read_gone
 
 
@@ -249,7 +250,7 @@ def test_nothing_is_done_behind_a_link(shop: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_what_is_not_owned_any_more_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "PERIOD_S", 0.0)
+    monkeypatch.setattr(lease, "LOOK_S", 0.0)
     (tmp_path / "report").mkdir()
     (tmp_path / "report/lease.json").write_text('{"run_id": "another"}')
     write_picture(str(tmp_path), "another", "images/a.png", b"-", "image/png")
@@ -265,11 +266,10 @@ def test_what_is_not_owned_any_more_is_not_touched(tmp_path: Path, monkeypatch: 
 
 
 REMOVERS = {
-    "transforms/pictures.py": "pictures, for a reason",
-    "transforms/sweep.py": "unfinished files, and reports that no run completed",
-    "transforms/retention.py": "old reports",
-    "transforms/commit.py": "the shards of a run that stopped",
-    "transforms/lease.py": "its own lease",
+    "transforms/output/pictures.py": "pictures, for a reason",
+    "transforms/output/cleanup.py": "unfinished files, reports that no run completed, and old ones",
+    "transforms/output/commit.py": "the shards of a run that stopped",
+    "transforms/output/lease.py": "its own lease",
     "pipeline/verify.py": "its own verdict",
     "pipeline/repair.py": "its own list",
 }
@@ -288,7 +288,7 @@ def test_one_function_removes_pictures() -> None:
         if any(name in ("storage.delete", "storage.delete_folder") for name in names):
             found[path.relative_to(ROOT).as_posix()] = sum(name.startswith("storage.delete") for name in names)
     assert set(found) == set(REMOVERS)
-    assert found["transforms/pictures.py"] == 1
+    assert found["transforms/output/pictures.py"] == 1
 
 
 def test_a_repair_after_a_migration_elsewhere_is_of_that_report(shop: Path, tmp_path: Path) -> None:

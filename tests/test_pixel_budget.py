@@ -16,12 +16,12 @@ from conftest import draw_product
 from PIL import Image
 
 from transforms import process
-from transforms.deliver import ProcessConfig
-from transforms.effort import Effort
-from transforms.opencv import cv2, is_out_of_memory
+from transforms.output.commit import RunInfo
 from transforms.pixel_budget import LARGE, PLAIN, PixelBudget, Reservation, bytes_to_render
-from transforms.render import StepError, step
-from transforms.types import ManifestRow
+from transforms.pixels.opencv import cv2
+from transforms.settings import RunSettings
+from transforms.steps import Effort, StepError, is_out_of_memory
+from transforms.types import PlannedRow
 
 ONE = LARGE
 
@@ -87,8 +87,8 @@ def test_room_is_reserved_before_a_photo_is_decoded_and_given_back_when_its_row_
     monkeypatch.setattr(process, "PIXELS", budget)
     monkeypatch.setattr("transforms.pixel_budget.LARGE", 1000)
     draw_product(1, (40, 30)).save(tmp_path / "a.png")
-    config = ProcessConfig(str(tmp_path / "out"), None, None)
-    work = process.prepare([ManifestRow("a", "a.png", str(tmp_path / "a.png"))], config)
+    config = RunInfo(RunSettings(str(tmp_path / "out")))
+    work = process.prepare([PlannedRow("a", "a.png", str(tmp_path / "a.png"))], config)
     assert work.failure is not None
     assert work.failure.code == "no_map"
     assert budget._used == 40 * 30 * PLAIN + len(work.data)
@@ -99,11 +99,8 @@ def test_room_is_reserved_before_a_photo_is_decoded_and_given_back_when_its_row_
 
 
 def test_opencv_without_memory_fails_the_photo_alone() -> None:
-    def starve() -> None:
+    with pytest.raises(StepError) as failed, Effort().step("upsample"):
         cv2.resize(np.zeros((2, 2), np.uint8), (30_000_000, 30_000_000))  # 900 TB
-
-    with pytest.raises(StepError) as failed:
-        step(Effort(), "upsample", starve)
     assert failed.value.failure.code == "out_of_memory"
     assert not is_out_of_memory(ValueError())
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from transforms.policy import METHODS, Policy, PolicyError, load_policy
+from transforms.pixels.methods import METHODS
+from transforms.pixels.policy import Policy, PolicyError
+from transforms.settings import load_policy
 
 
 def policy_of(tmp_path: Path, text: str) -> Policy:

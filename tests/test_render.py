@@ -10,13 +10,13 @@ import pytest
 from conftest import draw_product
 from PIL import Image
 
-from transforms.composite import WHITE, combine_alpha, composite, parse_background
-from transforms.effort import Effort
-from transforms.encode import ENCODINGS, encode, output_format
-from transforms.policy import Policy
-from transforms.render import OutputSettings, render
-from transforms.types import Photo, PhotoError, SaliencyMap
-from transforms.upsample import upsample
+from transforms.errors import PhotoError
+from transforms.pixels.composite import WHITE, combine_alpha, composite, parse_background
+from transforms.pixels.encode import ENCODINGS, encode, output_format
+from transforms.pixels.policy import Policy
+from transforms.pixels.render import OutputSettings, render
+from transforms.pixels.types import Photo, SaliencyMap
+from transforms.pixels.upsample import upsample
 
 
 @pytest.fixture
@@ -144,6 +144,6 @@ def test_a_format_too_small_for_the_picture_is_a_failure() -> None:
 def test_a_picture_that_nobody_will_see_is_not_made(rgb: np.ndarray, choice: str, is_made: bool) -> None:
     nothing = SaliencyMap(np.zeros((320, 320), np.uint8), "")
     rule = replace(Policy().default, on_no_subject=choice)
-    cutout = render(b"", Photo(rgb, None, "png"), nothing, rule, OutputSettings(), Effort())
+    cutout = render(b"", Photo(rgb, None, "png"), nothing, rule, OutputSettings())
     assert "no_subject" in cutout.statistics.flags
     assert bool(cutout.data) == is_made

@@ -17,13 +17,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.engine import EngineConfig
-from transforms import saliency, schema, storage
-from transforms.commit import RunInfo, ShardSummary, commit
-from transforms.effort import Effort
-from transforms.lease import Lease
+from transforms import saliency, storage
+from transforms.errors import FatalError, PhotoError
+from transforms.output import schema
+from transforms.output.commit import Gone, RunInfo, ShardSummary, commit
+from transforms.output.lease import Lease
+from transforms.output.schema import SCHEMA, ReportRow, shard_count, shard_name, shards_before
 from transforms.report import to_parquet, to_table, write_empty_shards, write_shard
-from transforms.schema import SCHEMA, shard_count, shard_name, shards_before
-from transforms.types import FatalError, Gone, Outcome, Packed, PhotoError, ReportRow
+from transforms.settings import RunSettings
+from transforms.steps import Effort
+from transforms.types import Outcome, Packed
 from weights.files import WeightsFile
 
 
@@ -87,7 +90,7 @@ def test_shards_are_counted_by_rows() -> None:
 
 
 def info(folder: Path) -> RunInfo:
-    return RunInfo("r1", str(folder), 0.0, {"model": "u2net"}, {"python": "3"})
+    return RunInfo(RunSettings(str(folder)), "r1", versions={"python": "3"})
 
 
 def test_a_shards_rows_are_found_in_few_shards_of_the_report_before() -> None:
@@ -117,7 +120,7 @@ def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch:
     assert run["statuses"] == {"processed": 3}
     assert run["step_seconds"] == {"read": 1.5}
     assert run["work"] == {"photos_read": 3}
-    assert run["settings"] == {"model": "u2net"}
+    assert RunSettings.read(run["settings"]) == RunSettings(str(tmp_path))
     assert (run["exit_code"], run["reason"]) == (0, None)
     assert sorted(p.name for p in (tmp_path / "report/run=r1").iterdir()) == [
         "_SUCCESS",
@@ -132,14 +135,15 @@ def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch:
 
 
 def test_a_run_says_why_it_is_no_success(tmp_path: Path) -> None:
-    strict = replace(info(tmp_path), max_failure_fraction=0.2)
+    strict = RunInfo(RunSettings(str(tmp_path), max_failure_fraction=0.2), "r1")
     commit(strict, ShardSummary(0, Counter(processed=7, failed=3)), 10, [], 0)
     run = json.loads((tmp_path / "report/run=r1/run.json").read_text())
     assert (run["exit_code"], run["reason"]) == (1, "3 of 10 rows failed, more than 20.00% allowed")
 
 
 def test_a_prune_that_would_take_most_pictures_is_refused(tmp_path: Path) -> None:
-    pruning, gone = replace(info(tmp_path), prune=True), [Gone("a", "images/a.jpg"), Gone("b", "images/b.jpg")]
+    pruning = RunInfo(RunSettings(str(tmp_path), prune=True), "r1")
+    gone = [Gone("a", "images/a.jpg"), Gone("b", "images/b.jpg")]
     assert commit(pruning, ShardSummary(0, Counter(processed=2), pictures=2), 2, gone, 0).prune
     assert not commit(pruning, ShardSummary(0, Counter(processed=1), pictures=1), 1, gone, 0).prune
     run = json.loads((tmp_path / "report/run=r1/run.json").read_text())
@@ -183,7 +187,7 @@ def test_arrows_compute_functions_wait_until_a_report_is_written(tmp_path: Path)
     reading = f"""
 import os, sys
 import pipeline.execute, pipeline.options
-from transforms.earlier import load_table
+from transforms.output.earlier import load_table
 assert len(load_table([{shard!r}], 0, 1)) == 3
 assert "pyarrow.compute" not in sys.modules
 os._exit(0)  # as every command ends; Arrow's threads may abort a Python that ends by itself (apache/arrow#34314)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import draw_product, newest, run
 
-from transforms import retention, storage
-from transforms.retention import retire
-from transforms.sweep import list_runs, sweep
-from transforms.types import FatalError
+from transforms import storage
+from transforms.errors import FatalError
+from transforms.output import cleanup
+from transforms.output.cleanup import list_runs, retire, sweep
 
 WEEK = 7 * 24 * 3600.0
 FILES = {"part-00000-of-00002.parquet", "part-00001-of-00002.parquet", "run.json", "_SUCCESS"}
@@ -93,7 +93,7 @@ def test_a_run_removes_old_reports_when_it_is_complete(
 ) -> None:
     (tmp_path / "photos").mkdir()
     draw_product(1, (100, 100)).save(tmp_path / "photos/a.png")
-    monkeypatch.setattr(retention, "RECENT_S", 0.0)
+    monkeypatch.setattr(cleanup, "RECENT_S", 0.0)
     output = tmp_path / "out"
     paths = ("--manifest", tmp_path / "photos", "--output", output)
     for _ in range(2):

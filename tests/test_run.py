@@ -21,7 +21,7 @@ from gs import emulator
 from PIL import Image
 
 from transforms import saliency, storage
-from transforms.types import PhotoError
+from transforms.errors import PhotoError
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 SETTINGS = ("--model", "u2netp", "--max_failure_fraction", "1")

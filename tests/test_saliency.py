@@ -18,8 +18,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 from model.engine import DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
 from model.load import load
 from transforms import saliency
+from transforms.errors import Failure, FatalError, PhotoError
+from transforms.pixels.types import Photo
 from transforms.saliency import PredictSaliency, predict_each, the_engine
-from transforms.types import Failure, FatalError, ManifestRow, Photo, PhotoError
+from transforms.types import PlannedRow
 from transforms.work import Held, Work
 
 
@@ -82,11 +84,11 @@ def test_a_dead_device_stops_the_run() -> None:
 def work_of(n: int) -> Work:
     """Make a photo that waits for the network; made inside the stage, as one cannot be brought into it."""
     image = np.random.default_rng(n).integers(0, 256, (320, 320, 3), np.uint8)
-    return Work((ManifestRow(str(n), "u", "s"),), map_key=str(n), network_input=image)
+    return Work((PlannedRow(str(n), "u", "s"),), map_key=str(n), network_input=image)
 
 
 def failed_work() -> Work:
-    return Work((ManifestRow("failed", "u", "s"),), failure=Failure("read", "not_found", "gone"))
+    return Work((PlannedRow("failed", "u", "s"),), failure=Failure("read", "not_found", "gone"))
 
 
 def describe(work: Work, window: Any = beam.DoFn.WindowParam) -> tuple[str, int, bool]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipeline.sample import writing
-from pipeline.sample.scenes import Scene, catalog
+from sample import writing
+from sample.scenes import Scene, catalog
 
 
 @pytest.fixture(scope="session")

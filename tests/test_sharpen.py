@@ -12,8 +12,8 @@ from skimage.transform import resize
 
 from model.engine import EngineConfig
 from model.load import load
-from transforms.sharpen import Sharpening, network_input, reduce, resize_official
-from transforms.types import Photo
+from transforms.pixels.sharpen import Sharpening, network_input, reduce, resize_official
+from transforms.pixels.types import Photo
 
 OFF = Sharpening(percent=0)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transforms.statistics import describe
-from transforms.types import MaskStatistics, Photo
+from transforms.pixels.statistics import describe
+from transforms.pixels.types import MaskStatistics, Photo
 
 
 def describe_map(pixels: np.ndarray, threshold: float | None = 0.7, rgb: np.ndarray | None = None) -> MaskStatistics:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from gs import emulator
 
-from transforms import objects, storage
-from transforms.types import FatalError, PhotoError
+from transforms import storage
+from transforms.errors import FatalError, PhotoError
+from transforms.storage import gcs
 
 
 @pytest.fixture(params=["local", "gs"])
@@ -189,7 +190,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
 def test_one_client_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     with emulator(monkeypatch, "shop"):
         clients = []
-        threads = [threading.Thread(target=lambda: clients.append(objects.client())) for _ in range(8)]
+        threads = [threading.Thread(target=lambda: clients.append(gcs.client())) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:

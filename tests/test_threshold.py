@@ -9,10 +9,9 @@ import pytest
 from skimage.filters import threshold_otsu
 from skimage.measure import label
 
-from transforms.effort import Effort
-from transforms.mask import make_mask
-from transforms.policy import parse_policy
-from transforms.threshold import alpha_table, clean, effective_threshold, normalize, otsu_level
+from transforms.pixels.methods import otsu_level
+from transforms.pixels.policy import parse_policy
+from transforms.pixels.threshold import alpha_table, clean, effective_threshold, make_mask, normalize
 
 
 def rule(**settings: Any) -> Any:
@@ -25,7 +24,7 @@ def empty() -> np.ndarray:
 
 def kept(pixels: np.ndarray, **settings: Any) -> np.ndarray:
     """Apply a rule at the map's own size; give the alpha."""
-    return make_mask(rule(**settings), pixels, (320, 320), Effort()).alpha
+    return make_mask(rule(**settings), pixels, (320, 320)).alpha
 
 
 def maps_to_try() -> list[np.ndarray]:

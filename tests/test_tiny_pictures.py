@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from transforms.composite import combine_alpha, composite
-from transforms.decode import decode
-from transforms.effort import Effort
-from transforms.encode import encode
-from transforms.policy import METHODS, load_policy
-from transforms.render import OutputSettings, render
-from transforms.sharpen import Sharpening, network_input
-from transforms.statistics import ALREADY_WHITE_ABOVE, describe
-from transforms.types import Photo, SaliencyMap
-from transforms.upsample import upsample
+from transforms.pixels.composite import combine_alpha, composite
+from transforms.pixels.decode import decode
+from transforms.pixels.encode import encode
+from transforms.pixels.methods import METHODS
+from transforms.pixels.render import OutputSettings, render
+from transforms.pixels.sharpen import Sharpening, network_input
+from transforms.pixels.statistics import ALREADY_WHITE_ABOVE, describe
+from transforms.pixels.types import Photo, SaliencyMap
+from transforms.pixels.upsample import upsample
+from transforms.settings import load_policy
 
 SHAPES = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (3, 1), (1, 4), (4, 1), (4, 4), (2, 3), (3, 4), (1, 700), (700, 1)]
 NARROW = [(1, 70_000), (70_000, 1), (1, 65_500), (65_500, 1)]
@@ -132,7 +132,7 @@ def test_every_way_leads_to_the_end(shape: tuple[int, int], method: str, own: bo
             names |= {"jpeg"} if background and max(shape) <= 65_500 else set()
             for name in names:
                 wanted = OutputSettings(policy, background, name)
-                cutout = render(b"", photo, SaliencyMap(NOISE, ""), rule, wanted, Effort())
+                cutout = render(b"", photo, SaliencyMap(NOISE, ""), rule, wanted)
                 assert decode(cutout.data).rgb.shape == (*shape, 3)
 
 

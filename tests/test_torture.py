@@ -13,7 +13,8 @@ import pytest
 from conftest import ROOT, draw_product, run
 from gs import emulator
 
-from transforms import objects, storage
+from transforms import storage
+from transforms.storage import gcs
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 
@@ -34,7 +35,7 @@ def test_a_store_that_answers_503_for_a_while_is_waited_for(tmp_path: Path, monk
         for path in tmp_path.iterdir():
             storage.write(f"gs://shop/in/{path.name}", path.read_bytes())
         count = itertools.count()
-        session = objects.client()._http
+        session = gcs.client()._http
         send, refused = session.request, list[str]()
 
         def busy(method: str, url: str, *more: Any, **named: Any) -> Any:

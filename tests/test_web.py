@@ -17,8 +17,9 @@ import pytest
 from urllib3.util import connection
 from webserver import Site, chunked, cut, reset, serve, status
 
-from transforms import addresses, hosts, storage, web
-from transforms.types import PhotoError
+from transforms import storage
+from transforms.errors import PhotoError
+from transforms.storage import addresses, hosts, web
 
 
 @pytest.fixture
@@ -29,9 +30,9 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         yield site
 
 
-def fail(uri: str, max_bytes: int | None = None, private: bool = True) -> PhotoError:
+def fail(uri: str, max_bytes: int | None = None, allow_private: bool = True) -> PhotoError:
     with pytest.raises(PhotoError) as caught:
-        storage.read(uri, max_bytes, private)
+        storage.read(uri, max_bytes, allow_private)
     assert "\n" not in caught.value.message
     assert caught.value.message.startswith(uri)
     return caught.value
@@ -39,23 +40,24 @@ def fail(uri: str, max_bytes: int | None = None, private: bool = True) -> PhotoE
 
 def test_reads_a_photo_with_its_strong_etag(site: Site) -> None:
     site.pages |= {"/a": (b"strong", '"v1"'), "/b": (b"weak", 'W/"v1"'), "/c": (b"", None)}
-    version = storage.read(f"{site.url}/a", private=True).version
+    version = storage.read(f"{site.url}/a", allow_private=True).version
     assert re.fullmatch('"v1"@[0-9a-f]{12}', version)
     site.pages["/a2"] = site.pages["/a"]
-    assert storage.read(f"{site.url}/a2", private=True).version != version  # an ETag promises nothing of two addresses
-    assert storage.read(f"{site.url}/b", private=True).version == ""
-    assert storage.read(f"{site.url}/c", 0, private=True).data == b""
+    other = storage.read(f"{site.url}/a2", allow_private=True).version
+    assert other != version  # an ETag promises nothing of two addresses
+    assert storage.read(f"{site.url}/b", allow_private=True).version == ""
+    assert storage.read(f"{site.url}/c", 0, allow_private=True).data == b""
 
 
 def test_names_with_spaces_and_letters_of_other_alphabets_are_escaped(site: Site) -> None:
     site.pages["/%C3%A4%20b%25.jpg?w=1&x=%C3%B6"] = (b"x", None)
-    assert storage.read(f"{site.url}/ä b%25.jpg?w=1&x=ö#top", private=True).data == b"x"
+    assert storage.read(f"{site.url}/ä b%25.jpg?w=1&x=ö#top", allow_private=True).data == b"x"
 
 
 def test_what_may_go_better_is_tried_again(site: Site) -> None:
     site.pages["/x"] = (b"x" * 1000, None)
     site.tricks["/x"] = [status(503), reset, cut, status(429, Retry_After="0")]
-    assert storage.read(f"{site.url}/x", private=True).data == b"x" * 1000
+    assert storage.read(f"{site.url}/x", allow_private=True).data == b"x" * 1000
     assert len(site.log) == web.ATTEMPTS
 
 
@@ -102,14 +104,14 @@ def test_a_server_that_asks_to_wait_is_obeyed(site: Site) -> None:
     site.pages["/x"] = (b"x", None)
     site.tricks["/x"] = [status(503, Retry_After="1")]
     begun = time.monotonic()
-    storage.read(f"{site.url}/x", private=True)
+    storage.read(f"{site.url}/x", allow_private=True)
     assert time.monotonic() - begun >= 1
 
 
 def test_a_body_is_read_no_further_than_the_limit(site: Site) -> None:
     site.pages["/x"] = (b"x" * 10, None)
     assert fail(f"{site.url}/x", 9).code == "too_large"
-    assert storage.read(f"{site.url}/x", 10, private=True).data == b"x" * 10
+    assert storage.read(f"{site.url}/x", 10, allow_private=True).data == b"x" * 10
     sent = []
 
     def flood(handler: Any) -> None:
@@ -136,7 +138,7 @@ def test_a_packed_body_is_unpacked_within_the_limit(site: Site) -> None:
 
     site.tricks["/x"], site.always = [packed], {"/x"}
     assert fail(f"{site.url}/x", 1_000_000).code == "too_large"
-    assert len(storage.read(f"{site.url}/x", private=True).data) == 50_000_000
+    assert len(storage.read(f"{site.url}/x", allow_private=True).data) == 50_000_000
 
 
 @pytest.mark.parametrize("coding", ["gzip, gzip", "gzip,deflate,gzip", "br", "compress", "zstd, br"])
@@ -173,7 +175,7 @@ def test_a_bomb_takes_the_memory_of_its_limit(site: Site) -> None:
 def test_a_coding_that_is_none_is_passed_over(site: Site) -> None:
     for said in ("binary", "utf-8", "identity", "image/jpeg"):
         site.tricks["/x"] = [status(200, Content_Encoding=said)]
-        assert storage.read(f"{site.url}/x", private=True).data == b""
+        assert storage.read(f"{site.url}/x", allow_private=True).data == b""
 
 
 def test_a_silent_server_and_one_that_trickles_time_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +234,7 @@ def test_redirects_are_followed_a_few_times(site: Site) -> None:
     site.pages["/x/y"] = (b"x", '"v"')
     site.tricks["/a"] = [status(302, Location="b")]
     site.tricks["/b"] = [status(308, Location=f"{site.url}/x/y")]
-    assert storage.read(f"{site.url}/a", private=True).version.startswith('"v"@')
+    assert storage.read(f"{site.url}/a", allow_private=True).version.startswith('"v"@')
     site.tricks["/loop"], site.always = [status(301, Location="/loop")], {"/loop"}
     assert "redirects" in fail(f"{site.url}/loop").message
     site.tricks["/nowhere"] = [status(302, Location="http://[")]
@@ -255,18 +257,18 @@ def test_the_body_of_a_redirect_is_not_read(site: Site) -> None:
 
     site.pages["/x"] = (b"x", None)
     site.tricks["/flood"] = [flood]
-    assert storage.read(f"{site.url}/flood", private=True).data == b"x"
+    assert storage.read(f"{site.url}/flood", allow_private=True).data == b"x"
     assert sum(sent) < 100_000_000
 
 
 def test_a_private_server_must_be_allowed(site: Site) -> None:
     site.pages["/x"] = (b"x", '"v"')
-    error = fail(f"{site.url}/x", private=False)
+    error = fail(f"{site.url}/x", allow_private=False)
     assert error.code == "blocked_address"
     assert "--allow_private_addresses" in error.message
     assert storage.source_facts([f"{site.url}/x"]) == {f"{site.url}/x": None}
     assert site.log == []
-    assert storage.read(f"{site.url}/x", private=True).data == b"x"
+    assert storage.read(f"{site.url}/x", allow_private=True).data == b"x"
 
 
 @pytest.mark.parametrize(
@@ -286,7 +288,7 @@ def test_a_private_server_must_be_allowed(site: Site) -> None:
 def test_no_other_spelling_of_a_private_address_is_let_through(site: Site, host: str) -> None:
     port = site.url.rpartition(":")[2]
     site.pages["/x"] = (b"x", None)
-    assert fail(f"http://{host}:{port}/x", private=False).code == "blocked_address"
+    assert fail(f"http://{host}:{port}/x", allow_private=False).code == "blocked_address"
     assert site.log == []
 
 
@@ -305,14 +307,14 @@ def test_the_address_that_was_looked_at_is_the_one_connected_to(site: Site, monk
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     monkeypatch.setattr(addresses, "create_connection", connect)
     monkeypatch.setattr(web, "ATTEMPTS", 1)
-    assert fail(f"http://rebinding.example:{port}/x", private=False).code == "http_error"
+    assert fail(f"http://rebinding.example:{port}/x", allow_private=False).code == "http_error"
     assert reached == [("93.184.215.14", port)]
 
 
 def test_a_redirect_to_a_private_address_is_blocked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where private servers are allowed, a cloud's metadata server is not."""
     site.tricks["/x"] = [status(302, Location="http://169.254.169.254/computeMetadata/v1/")]
-    assert fail(f"{site.url}/x", private=True).code == "blocked_address"
+    assert fail(f"{site.url}/x", allow_private=True).code == "blocked_address"
 
 
 @pytest.mark.parametrize(
@@ -354,10 +356,10 @@ def test_versions_are_asked_for_without_reading(site: Site) -> None:
     site.pages |= {"/a": (b"12345", '"v1"'), "/b": (b"12345", 'W/"v1"'), "/c": (b"-", None)}
     site.tricks["/a"] = [status(503)]
     uris = [f"{site.url}/{name}" for name in "abcd"]
-    facts = storage.source_facts(uris, private=True)
+    facts = storage.source_facts(uris, allow_private=True)
     known = facts[uris[0]]
     assert known is not None
-    assert known.version == storage.read(uris[0], private=True).version
+    assert known.version == storage.read(uris[0], allow_private=True).version
     assert known.content_key() == "5"
     assert [facts[uri] for uri in uris[1:]] == [None, None, None]
     assert site.asked("GET") == ["/a"]
@@ -368,7 +370,7 @@ def test_versions_behind_redirects_are_asked_for_on_one_connection(site: Site) -
     for n in range(20):
         site.pages[f"/x{n}"] = (b"x", f'"{n}"')
         site.tricks[f"/r{n}"], uris = [status(302, Location=f"/x{n}")], [*uris, f"{site.url}/r{n}"]
-    assert None not in storage.source_facts(uris, private=True).values()
+    assert None not in storage.source_facts(uris, allow_private=True).values()
 
 
 def test_a_few_photos_that_fail_do_not_make_a_host_silent(site: Site) -> None:
@@ -376,7 +378,7 @@ def test_a_few_photos_that_fail_do_not_make_a_host_silent(site: Site) -> None:
         site.pages[f"/{n}"] = (b"x", f'"{n}"')
     site.always = {f"/{n}" for n in range(0, 200, 8)}
     site.tricks |= {path: [status(503)] for path in site.always}
-    facts = storage.source_facts([f"{site.url}{path}" for path in site.pages], private=True)
+    facts = storage.source_facts([f"{site.url}{path}" for path in site.pages], allow_private=True)
     assert list(facts.values()).count(None) == 25
 
 
@@ -394,7 +396,7 @@ def test_passwords_of_the_machine_are_kept_and_those_of_the_address_used(
     site.tricks["/x"] = [ask, ask]
     fail(f"{site.url}/x")
     with pytest.raises(PhotoError):
-        storage.read(f"{site.url.replace('://', '://me:you@')}/x", private=True)
+        storage.read(f"{site.url.replace('://', '://me:you@')}/x", allow_private=True)
     assert said == [None, "Basic bWU6eW91"]
 
 
@@ -417,7 +419,7 @@ def test_a_connection_serves_many_photos(site: Site) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(addresses, "create_connection", count)
         for n in range(20):
-            storage.read(f"{site.url}/{n}", 100_000, private=True)
+            storage.read(f"{site.url}/{n}", 100_000, allow_private=True)
     assert len(made) == 1
 
 

@@ -7,8 +7,9 @@ import ipaddress
 import pytest
 from webserver import serve
 
-from transforms import addresses, storage
-from transforms.types import PhotoError
+from transforms import storage
+from transforms.errors import PhotoError
+from transforms.storage import addresses
 
 REGISTRIES = [
     # IANA IPv4 Special-Purpose Address Registry: block, name, RFC, globally reachable (None: not applicable)
@@ -153,6 +154,6 @@ def test_every_notation_ends_at_the_guard(host: str) -> None:
     with serve() as site:
         site.pages["/x"] = (b"x", None)
         with pytest.raises(PhotoError) as caught:
-            storage.read(f"http://{host}:{site.url.rpartition(':')[2]}/x", None, private=False)
+            storage.read(f"http://{host}:{site.url.rpartition(':')[2]}/x", None, allow_private=False)
         assert caught.value.code in ("blocked_address", "bad_row", "http_error")
         assert site.log == []

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from webserver import Site, reset, serve, status, trickle
 
-from transforms import hosts, storage, web
+from transforms import storage
+from transforms.errors import PhotoError
 from transforms.stopping import STOP
-from transforms.types import PhotoError
+from transforms.storage import hosts, web
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def read_all(uris: list[str], threads: int = 2) -> list[str]:
 
     def read(uri: str) -> str:
         try:
-            storage.read(uri, 1000, private=True)
+            storage.read(uri, 1000, allow_private=True)
         except PhotoError as error:
             return error.code if error.message.startswith(f"{uri}: ") else error.message
         return "read"

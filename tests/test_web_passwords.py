@@ -14,8 +14,10 @@ import pytest
 from conftest import draw_product, newest, report_rows, run, run_json
 from webserver import Site, serve, status
 
-from transforms import credentials, lease, web
-from transforms.types import FatalError, PhotoError
+from transforms import credentials
+from transforms.errors import FatalError, PhotoError
+from transforms.output import lease
+from transforms.storage import web
 
 PASSWORD = "s3cr3t-Pa$$w0rd"
 NIGHT = ("--model", "u2netp", "--allow_private_addresses")

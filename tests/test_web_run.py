@@ -11,7 +11,7 @@ import pytest
 from conftest import digests, draw_product, report_rows, run, run_json
 from webserver import Site, reset, serve, status
 
-from transforms import web
+from transforms.storage import web
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 NIGHT = ("--model", "u2netp", "--allow_private_addresses")

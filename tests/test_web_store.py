@@ -6,18 +6,19 @@ import socket
 
 import pytest
 
-from transforms import hosts, objects, storage
-from transforms.types import PhotoError
+from transforms import storage
+from transforms.errors import PhotoError
+from transforms.storage import gcs, hosts
 
 
 def test_a_store_that_is_not_there_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{taken.getsockname()[1]}")
-    monkeypatch.setattr(objects, "PATIENCE_S", {"GET": 0.5, "HEAD": 0.5})
-    monkeypatch.setattr(objects, "SHORT_PATIENCE_S", 0.5)
-    monkeypatch.setattr(objects, "STORE", hosts.Host("the store", 64))
-    objects.make_client.cache_clear()
+    monkeypatch.setattr(gcs, "PATIENCE_S", {"GET": 0.5, "HEAD": 0.5})
+    monkeypatch.setattr(gcs, "SHORT_PATIENCE_S", 0.5)
+    monkeypatch.setattr(gcs, "SERVICE", hosts.Host("the store", 64))
+    gcs.make_client.cache_clear()
     try:
         uris = [f"gs://bucket/{n}" for n in range(200)]
         assert set(storage.source_facts(uris).values()) == {None}
@@ -30,4 +31,4 @@ def test_a_store_that_is_not_there_is_left_alone(monkeypatch: pytest.MonkeyPatch
         assert codes[1:] == ["host_unavailable"] * 199
         assert "the store is left alone" in caught.value.message
     finally:
-        objects.make_client.cache_clear()
+        gcs.make_client.cache_clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import apache_beam as beam
@@ -14,31 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.commit import JSON, PARQUET
-from transforms.earlier import read_mapped
-from transforms.effort import Effort
-from transforms.maps import load_map
-from transforms.mask import make_mask
-from transforms.policy import Policy
-from transforms.sharpen import SIDE
+from transforms.output.commit import JSON, PARQUET
+from transforms.output.earlier import read_mapped
+from transforms.output.maps import load_map
+from transforms.output.schema import columns
+from transforms.pixels.policy import Policy
+from transforms.pixels.threshold import make_mask
+from weights.architecture import SIDE
 
-COLUMNS = ["id", "uri", "category", "attributes", "map_key"]
 MOST_CHANGED = 100
 TABLE = "comparison.parquet"
-
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("category", pa.string()),
-        pa.field("attributes", pa.map_(pa.string(), pa.string()), nullable=False),
-        pa.field("map_key", pa.string(), nullable=False),
-        *(pa.field(name, pa.string()) for name in ("rule_a", "rule_b")),
-        *(pa.field(name, pa.float64()) for name in ("threshold_a", "threshold_b", "foreground_a", "foreground_b")),
-        *(pa.field(name, pa.float64()) for name in ("iou", "flipped")),
-    ],
-    metadata={"whitesweep.comparison": "1"},
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +38,9 @@ class MappedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(MappedRow):
     """What two policies make of one map. foreground: share of its cells; flipped: share that changes sides."""
 
-    id: str
-    uri: str
-    category: str | None
-    attributes: dict[str, str]
-    map_key: str
     rule_a: str | None = None
     rule_b: str | None = None
     threshold_a: float | None = None
@@ -69,6 +49,10 @@ class Comparison:
     foreground_b: float | None = None
     iou: float | None = None
     flipped: float | None = None
+
+
+COLUMNS = [field.name for field in fields(MappedRow)]
+SCHEMA = pa.schema(columns(Comparison), metadata={"whitesweep.comparison": "1"})
 
 
 def read_rows(shard: str) -> Iterator[MappedRow]:
@@ -86,7 +70,7 @@ def compare_row(row: MappedRow, maps_folder: str, first: Policy, second: Policy)
     names, masks, thresholds = [], [], []
     for policy in (first, second):
         name, rule = policy.rule_for(row.category, row.attributes)
-        made = make_mask(rule, saliency.pixels, (SIDE, SIDE), Effort())
+        made = make_mask(rule, saliency.pixels, (SIDE, SIDE))
         names.append(name)
         masks.append(made.alpha >= 128)
         thresholds.append(made.threshold)

@@ -4,66 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from transforms import storage
-from transforms.decode import Limits
-from transforms.effort import Effort
-from transforms.encode import ENCODINGS
-from transforms.maps import MapSettings, store_map
-from transforms.naming import output_name
-from transforms.pictures import look_at, remove_picture, write_picture
-from transforms.policy import Rule
-from transforms.render import OutputSettings, StepError, failure_of, render, settings_sha256, step
-from transforms.stopping import stop_watch
-from transforms.types import (
-    Cutout,
-    Failure,
-    FatalError,
-    ManifestRow,
-    Outcome,
-    OutputFile,
-    PhotoError,
-    ReportRow,
-    in_one_line,
-)
+from transforms.errors import Failure, FatalError, PhotoError, in_one_line
+from transforms.output.commit import RunInfo
+from transforms.output.lease import stop_watch
+from transforms.output.maps import store_map
+from transforms.output.naming import output_name
+from transforms.output.pictures import OutputFile, look_at, remove_picture, write_picture
+from transforms.output.schema import ReportRow
+from transforms.pixels.encode import ENCODINGS
+from transforms.pixels.policy import Rule
+from transforms.pixels.render import OutputSettings, judge, paint, settings_sha256, to_cutout
+from transforms.pixels.threshold import make_mask
+from transforms.pixels.types import Cutout, Photo, SaliencyMap
+from transforms.steps import Effort, StepError, failure_of
+from transforms.types import Outcome, PlannedRow
 from transforms.work import Work
 
-if TYPE_CHECKING:
-    from model.engine import EngineConfig
 
-
-@dataclass(frozen=True, slots=True)
-class ProcessConfig:
-    """Everything ProcessPhotos needs to know.
-
-    folder: the output folder or bucket prefix. run_id: of the run, whose lease says when to stop.
-    maps, engine: how new maps are made; None if the network may not be asked.
-    reported_maps: where to find the maps that the report before names, whatever made them (a migration), or None.
-    private: whether a web server that holds photos may be at a private address.
-    force: predict and write anew even what is stored.
-    stop_fraction: stop early if more than this share of a worker's first thousand rows fails.
-    """
-
-    folder: str
-    maps: MapSettings | None
-    engine: EngineConfig | None
-    output: OutputSettings = field(default_factory=OutputSettings)
-    limits: Limits = field(default_factory=Limits)
-    reported_maps: str | None = None
-    private: bool = False
-    force: bool = False
-    stop_fraction: float = 1.0
-    run_id: str = ""
-
-    @property
-    def maps_folder(self) -> str:
-        """Where maps are looked for and stored."""
-        return f"{self.folder}/maps"
-
-
-def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
+def finish(work: Work, run: RunInfo) -> Iterator[Outcome]:
     """Store the map, render, write each row's picture, then give its report row, the commit record.
 
     Raises:
@@ -72,8 +33,9 @@ def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
     failure, effort = work.failure, work.effort
     if failure is None and work.is_new_map and work.saliency is not None:
         try:
-            stop_watch(config.folder, config.run_id).refuse_lost()
-            step(effort, "maps", store_map, config.maps_folder, work.saliency)
+            stop_watch(run.folder, run.run_id).refuse_lost()
+            with effort.step("maps"):
+                store_map(run.settings.maps_folder, work.saliency)
             effort.counts["maps_written"] += 1
         except StepError as error:
             failure = error.failure
@@ -83,33 +45,33 @@ def finish(work: Work, config: ProcessConfig) -> Iterator[Outcome]:
         try:
             report = _with_facts(report, work)
             if failure is None:
-                outcome = _deliver(row, report, work, cutouts, config, effort)
+                outcome = _deliver(row, report, work, cutouts, run, effort)
             else:
-                outcome = _failed(row, report, failure, config, effort)
+                outcome = _without_cutout(row, report, failure, run, effort)
         except FatalError:
             raise
         except Exception as error:
-            outcome = _failed(row, report, failure_of("render", error), config, effort)
+            outcome = _without_cutout(row, report, failure_of("render", error), run, effort)
         yield outcome
         effort = Effort()  # what the photo cost is counted once, however many rows name it
 
 
 def _deliver(
-    row: ManifestRow,
+    row: PlannedRow,
     report: ReportRow,
     work: Work,
     cutouts: dict[Rule, Cutout],
-    config: ProcessConfig,
+    run: RunInfo,
     effort: Effort,
 ) -> Outcome:
     """Render under the rule that serves the row, unless another row had it done, and write the picture."""
     photo, saliency = work.photo, work.saliency
     assert photo is not None  # a photo without failure has been decoded and predicted
     assert saliency is not None
-    settings = config.output
+    settings = run.settings.pictures
     name, rule = settings.policy.rule_for(report.category, report.attributes)
     if rule not in cutouts:
-        cutouts[rule] = render(work.data, photo, saliency, rule, settings, effort)
+        cutouts[rule] = _render(work.data, photo, saliency, rule, settings, effort)
     cutout = cutouts[rule]
     report = replace(
         report,
@@ -121,34 +83,51 @@ def _deliver(
         threshold=cutout.threshold,
         statistics=cutout.statistics,
     )
-    if rule.on_no_subject == "fail" and "no_subject" in cutout.statistics.flags:
+    if not cutout.data:
         message = "no product was found; look at the photo, or say on_no_subject in the policy"
         for present in row.present:  # under this policy none is to be seen
-            step(effort, "write", remove_picture, config.folder, config.run_id, present, "no_subject")
+            with effort.step("write"):
+                remove_picture(run.folder, run.run_id, present, "no_subject")
             effort.counts["images_removed"] += 1
         failure = Failure("threshold", "no_subject", message)
-        return Outcome(_fail(report, failure), effort, failure)
+        return Outcome(_with_failure(report, failure), effort, failure)
     output = output_name(report.id, ENCODINGS[cutout.format].extension)
-    uri, sha256 = f"{config.folder}/{output}", hashlib.sha256(cutout.data).hexdigest()
+    uri, sha256 = f"{run.folder}/{output}", hashlib.sha256(cutout.data).hexdigest()
     if storage.same_file(uri, row.source):
         raise StepError(Failure("write", "write_failed", f"{uri}: is the photo itself; use another --output"))
     # What is there decides, not what a report says of it: a run that was killed has written pictures of which no report
     # tells.
-    there = output in row.present and not config.force and step(effort, "write", storage.holds, uri, cutout.data)
-    if not there:
-        step(effort, "write", write_picture, config.folder, config.run_id, output, cutout.data, cutout.content_type)
-        effort.counts["images_written"] += 1
+    with effort.step("write"):
+        anew = run.settings.redo == "anew"
+        if anew or output not in row.present or not storage.holds(uri, cutout.data):
+            write_picture(run.folder, run.run_id, output, cutout.data, cutout.content_type)
+            effort.counts["images_written"] += 1
     left = []
     for present in row.present:
         if present == output:
             continue
         try:  # of another format, of which this is the successor
-            step(effort, "write", remove_picture, config.folder, config.run_id, present, "replaced")
+            with effort.step("write"):
+                remove_picture(run.folder, run.run_id, present, "replaced")
             effort.counts["images_removed"] += 1
         except StepError:
             left.append(present)
     report = replace(report, status="processed")
     return Outcome(_with_picture(report, OutputFile(output, sha256, len(cutout.data))), effort, left=tuple(left))
+
+
+def _render(
+    data: bytes, photo: Photo, saliency: SaliencyMap, rule: Rule, settings: OutputSettings, effort: Effort
+) -> Cutout:
+    """Do what render.render does, step by step."""
+    with effort.step("threshold"):
+        mask = make_mask(rule, saliency.pixels, photo.size)
+    with effort.step("statistics"):
+        judged = judge(mask, photo, saliency, rule)
+    with effort.step("composite"):
+        picture = paint(photo, judged, settings)
+    with effort.step("encode"):
+        return to_cutout(data, photo, judged, picture, settings)
 
 
 def _with_facts(report: ReportRow, work: Work) -> ReportRow:
@@ -174,18 +153,18 @@ def _with_facts(report: ReportRow, work: Work) -> ReportRow:
     return report
 
 
-def _failed(row: ManifestRow, report: ReportRow, failure: Failure, config: ProcessConfig, effort: Effort) -> Outcome:
+def _without_cutout(row: PlannedRow, report: ReportRow, failure: Failure, run: RunInfo, effort: Effort) -> Outcome:
     """Fail the row of a photo that could not be finished. What pictures it has stay, and it names one of them.
 
     (A night on which photos cannot be read must not take the shop's pictures down, whoever wrote them.)
     """
-    report = _fail(report, failure)
+    report = _with_failure(report, failure)
     vouched = row.earlier.output if row.earlier is not None else None
     first = vouched.name if vouched is not None else ""
     left = sorted(row.present, key=lambda name: (name != first, name))
     for name in left:
         try:
-            picture = look_at(config.folder, name)
+            picture = look_at(run.folder, name)
         except PhotoError:
             if vouched is None or name != vouched.name:
                 continue
@@ -195,7 +174,7 @@ def _failed(row: ManifestRow, report: ReportRow, failure: Failure, config: Proce
     return Outcome(report, effort, failure, tuple(left))
 
 
-def _fail(report: ReportRow, failure: Failure) -> ReportRow:
+def _with_failure(report: ReportRow, failure: Failure) -> ReportRow:
     message = in_one_line(failure.message)
     return replace(report, status="failed", stage=failure.stage, code=failure.code, message=message)
 

@@ -11,16 +11,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby, islice
+from typing import TypeVar
 
 import apache_beam as beam
 import pyarrow as pa
 
 from transforms import storage
 from transforms.credentials import without_password, without_secrets
-from transforms.naming import output_name
+from transforms.errors import Failure, FatalError, PhotoError, in_one_line
+from transforms.output.naming import output_name
 from transforms.packing import pack, unpack
 from transforms.tables import OWN_COLUMNS, Record, TableError, read_csv, read_jsonl, read_parquet
-from transforms.types import Failure, FatalError, ManifestRow, PhotoError, in_one_line
+from transforms.types import ManifestRow
 from transforms.unpacking import UnpackingError, unpacked
 
 TABLE_ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
@@ -36,6 +38,7 @@ FILES_COUNTED = 100_000
 """Of a larger folder, only so many are looked at to say what is passed over."""
 BATCH = 1000
 BATCH_CHARACTERS = 16 << 20
+Row = TypeVar("Row", bound=ManifestRow)
 Batch = tuple[int, bytes]
 """How many rows, and what pack_rows makes of them."""
 
@@ -86,7 +89,7 @@ def find_manifests(patterns: Iterable[str]) -> list[ManifestFile]:
 
 def _resolve(pattern: str) -> list[ManifestFile]:
     if storage.is_folder(pattern):
-        base = storage.join(os.getcwd(), storage.local_path(pattern)) if storage.scheme(pattern) == "file" else pattern
+        base = storage.join(os.getcwd(), storage.local_path(pattern)) if storage.is_local(pattern) else pattern
         others = [uri for uri in islice(storage.list_files(base), FILES_COUNTED) if not _is_image(uri)]
         _say_what_is_passed_over(pattern, others)
         return [ManifestFile(base, "folder", base)]
@@ -158,7 +161,7 @@ def _image_ids(uris: Iterable[str], base: str) -> dict[str, str]:
 
 def _below(uri: str, base: str) -> str:
     """Give the path of a file below a folder."""
-    if storage.scheme(uri) == "file":
+    if storage.is_local(uri):
         return os.path.relpath(uri, base).replace(os.sep, "/")
     return uri[len(base.rstrip("/")) + 1 :]
 
@@ -240,7 +243,7 @@ def _row(fields: dict[str, str], file: ManifestFile, line: int) -> ManifestRow:
     )
     if not uri:
         return _with_failure(row, "no uri")
-    if storage.is_web(file.base) and storage.scheme(source) == "file":
+    if storage.is_web(file.base) and storage.is_local(source):
         return _with_failure(row, "a local file, in a manifest on a web server")
     if not all(_is_text(text) for item in fields.items() for text in item) or not _is_text(source):
         return _with_failure(row, "not UTF-8; save the manifest as UTF-8")
@@ -275,7 +278,7 @@ def _clean(value: str) -> str:
 
 def _id_from_uri(uri: str) -> str:
     """Take the path without its ending for an id; of an absolute one, what follows the scheme or the root."""
-    if storage.scheme(uri) != "file":
+    if not storage.is_local(uri):
         host, slash, path = storage.path_of(uri).partition("://")[2].partition("/")
         return f"{host.rpartition('@')[2]}{slash}{_without_ending(path)}"  # without a password
     return _without_ending(storage.local_path(uri))
@@ -315,9 +318,9 @@ def pack_rows(rows: Iterable[ManifestRow]) -> bytes:
     return pack(row.values() for row in rows)
 
 
-def unpack_rows(packed: bytes) -> Iterator[ManifestRow]:
-    """Give the rows again."""
-    return (ManifestRow(*values) for values in unpack(packed))
+def unpack_rows(packed: bytes, kind: type[Row]) -> Iterator[Row]:
+    """Give the rows again, of the type that they were."""
+    return (kind(*values) for values in unpack(packed))
 
 
 def in_batches(rows: Iterable[ManifestRow]) -> Iterator[Batch]:
@@ -360,7 +363,7 @@ def keep_apart(rows: Iterable[ManifestRow], output: str) -> Iterator[ManifestRow
 
 @lru_cache(maxsize=1 << 16)
 def _real_folder(folder: str) -> str:
-    return os.path.realpath(folder) if storage.scheme(folder) == "file" else folder.rstrip("/")
+    return os.path.realpath(folder) if storage.is_local(folder) else folder.rstrip("/")
 
 
 class ReadManifests(beam.PTransform):

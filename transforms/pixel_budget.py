@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from PIL import Image
 
-from transforms.patience import pixels_to_decode
+from transforms.pixels.formats.patience import pixels_to_decode
 
 PLAIN = 13
 """Bytes a pixel of any photo: decoded 3, mask 1, picture 3, Pillow's own copy for the encoder 4; and the result."""

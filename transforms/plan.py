@@ -1,6 +1,6 @@
-"""What is to be done: manifest rows against the report before and the pictures that are there.
+"""What is to be done: manifest rows against the earlier report and the pictures that are there.
 
-Rows are planned a shard of the report at a time, beside the same shard of the report before, so that neither that
+Rows are planned a shard of the report at a time, beside the same shard of the earlier report, so that neither that
 report nor what is unchanged is ever shuffled: an unchanged row costs one look at its photo's version.
 """
 
@@ -10,7 +10,7 @@ import io
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -20,15 +20,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.earlier import earlier_of, load_table
-from transforms.encode import ENCODINGS
 from transforms.manifest import BATCH, Batch, pack_rows, photo_key, refuse_duplicates, unpack_rows
-from transforms.maps import MapSettings, map_key
-from transforms.naming import id_of_output
+from transforms.output.commit import Gone
+from transforms.output.earlier import earlier_of, load_table
+from transforms.output.maps import map_key
+from transforms.output.naming import id_of_output
+from transforms.output.schema import shard_count, shard_of
 from transforms.packing import pack, unpack
-from transforms.render import OutputSettings, settings_sha256
-from transforms.schema import shard_count, shard_of
-from transforms.types import Carried, Gone, ManifestRow, SourceFacts
+from transforms.pixels.encode import ENCODINGS
+from transforms.pixels.render import settings_sha256
+from transforms.settings import RunSettings
+from transforms.storage.store import SourceFacts
+from transforms.types import Carried, ManifestRow, PlannedRow
 
 IMAGES = "images"
 ENDINGS = tuple(f".{encoding.extension}" for encoding in ENCODINGS.values())
@@ -45,29 +48,22 @@ Listed = list[tuple[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class PlanConfig:
-    """How to tell what is to be done.
+    """What the plan is made by.
 
-    folder: the output folder. earlier: the shards of the report before. output, maps: the settings of this run.
-    redo: which rows that the report before knows are done again: `changed` (photo, settings or picture differ),
-    `failed`, `damaged` (those in the table of ids at `damaged`, a name that is never used twice), or `all`. Rows it
-    does not know are done always.
-    private: as in ProcessConfig.
+    earlier: the shards of the earlier report. damaged: the table of the ids that a repair does again, a name that is
+    never used twice.
     """
 
-    folder: str
+    settings: RunSettings
     earlier: tuple[str, ...] = ()
-    output: OutputSettings = field(default_factory=OutputSettings)
-    maps: MapSettings | None = None
-    redo: str = "changed"
     damaged: str | None = None
-    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be done in one shard."""
 
-    todo: list[ManifestRow]
+    todo: list[PlannedRow]
     carried: Carried
     gone: list[Gone]
 
@@ -75,16 +71,18 @@ class Plan:
 def plan_shard(
     shard: int, shards: int, rows: Iterable[ManifestRow], listed: Iterable[tuple[str, int]], config: PlanConfig
 ) -> Plan:
-    """Plan the rows of one shard: what is done, what is carried over from the report before, and what is gone."""
+    """Plan the rows of one shard: what is done, what is carried over from the earlier report, and what is gone."""
     records = _records(config.earlier, shard, shards)
     present: dict[str, Listed] = defaultdict(list)
     for name, size in listed:
         present[id_of_output(name)].append((f"{IMAGES}/{name}", size))
     rows = _without_duplicates(rows)
     open_rows = [row for row in rows if row.failure is None and not _settled(row, records, config)]
-    facts = {} if config.maps is None else storage.source_facts({row.source for row in open_rows}, config.private)
+    settings = config.settings
+    looks = settings.maps is not None
+    facts = storage.source_facts({row.source for row in open_rows}, settings.allow_private) if looks else {}
     todo, positions, changes, claimed, gone = [], [], {}, set(), []
-    policy_sha256 = config.output.policy.sha256()
+    policy, policy_sha256 = settings.pictures.policy, settings.pictures.policy.sha256()
     for row in rows:
         first = row.id not in claimed and (row.failure is None or row.failure.code != "duplicate_id")
         position, record = records.get(row.id, (-1, None)) if first else (-1, None)
@@ -96,20 +94,15 @@ def plan_shard(
             positions.append(position)
             now: dict[str, Any] = {"category": row.category, "attributes": row.attributes}
             if not settled:  # its rule is the same, the policy around it need not be
-                now |= {"policy_sha256": policy_sha256, "rule": config.output.policy.rule_for(*now.values())[0]}
+                now |= {"policy_sha256": policy_sha256, "rule": policy.rule_for(*now.values())[0]}
             if any(record[name] != value for name, value in now.items()):
                 changes[position] = now
             gone += [Gone(row.id, name) for name, _ in files if name != record["output_uri"]]
             continue
         known = facts.get(row.source)
-        todo.append(
-            replace(
-                row,
-                group="" if row.failure is not None or known is None else known.content_key() or "",
-                earlier=None if record is None else earlier_of(record),
-                present=tuple(name for name, _ in files),
-            )
-        )
+        group = "" if row.failure is not None or known is None else known.content_key() or ""
+        found = (group, None if record is None else earlier_of(record), tuple(name for name, _ in files))
+        todo.append(PlannedRow(*(*row.values(), *found)))
     for id in (set(records) | set(present)) - claimed:
         names: list[str | None] = [name for name, _ in present.get(id, [])]
         if shard_of(id, shards) == shard:
@@ -118,11 +111,11 @@ def plan_shard(
 
 
 def _settled(row: ManifestRow, records: dict[str, tuple[int, dict[str, Any]]], config: PlanConfig) -> bool:
-    """Tell whether a row that the report before knows is none of those that are to be done again."""
-    if config.redo not in ("failed", "damaged") or row.id not in records:
+    """Tell whether a row that the earlier report knows is none of those that are to be done again."""
+    if config.settings.redo not in ("failed", "damaged") or row.id not in records:
         return False
     record = records[row.id][1]
-    if config.redo == "failed":
+    if config.settings.redo == "failed":
         return record["status"] != "failed" and record["uri"] == row.uri  # another photo is not the one that is done
     return row.id not in _ids(config.damaged)
 
@@ -130,27 +123,27 @@ def _settled(row: ManifestRow, records: dict[str, tuple[int, dict[str, Any]]], c
 def _unchanged(
     row: ManifestRow, record: dict[str, Any], files: Listed, facts: SourceFacts | None, config: PlanConfig
 ) -> bool:
-    """Tell whether a row's photo, settings and picture are what the report before says.
+    """Tell whether a row's photo, settings and picture are what the earlier report says.
 
     What failed is tried again, but where photo and settings alone decide it: then it has no picture, now as before.
     """
-    if config.redo != "changed" or config.maps is None or row.failure is not None:
+    if config.settings.redo != "changed" or config.settings.maps is None or row.failure is not None:
         return False
     if record["status"] == "failed" and record["code"] != "no_subject":
         return False
     if facts is None or facts.version != record["source_version"] or row.uri != record["uri"]:
         return False
-    settings = config.output
+    settings = config.settings.pictures
     _, rule = settings.policy.rule_for(row.category, row.attributes)
     return (
         record["settings_sha256"] == settings_sha256(rule, settings.background, settings.format, settings.keep_metadata)
-        and record["map_key"] == map_key(record["source_sha256"], config.maps)
+        and record["map_key"] == map_key(record["source_sha256"], config.settings.maps)
         and ((record["output_uri"], record["output_bytes"]) in files if record["output_uri"] else not files)
     )
 
 
 def _records(earlier: Sequence[str], shard: int, shards: int) -> dict[str, tuple[int, dict[str, Any]]]:
-    """Index what the report before says of a shard's ids: position in load_table, and the record."""
+    """Index what the earlier report says of a shard's ids: position in load_table, and the record."""
     if not earlier:
         return {}
     table = load_table(earlier, shard, shards).select(COLUMNS)
@@ -196,7 +189,7 @@ def list_ranges(config: PlanConfig) -> list[tuple[str, str]]:
 
     Each shard of a report is a fair sample of its ids, so the names in one show where the others lie.
     """
-    if storage.scheme(config.folder) == "file" or len(config.earlier) < 2:
+    if storage.is_local(config.settings.output) or len(config.earlier) < 2:
         return [("", "")]
     names = pq.read_table(io.BytesIO(storage.read(config.earlier[0]).data), columns=["output_uri"])["output_uri"]
     ordered = sorted(name.removeprefix(f"{IMAGES}/") for name in names.drop_null().to_pylist())
@@ -228,14 +221,14 @@ def _images_by_shard(span: tuple[str, str], count: int, folder: str) -> Iterator
     return _by_shard(named, shard_count(count))
 
 
-def by_photo(rows: Iterable[ManifestRow], count: int) -> list[tuple[int, bytes]]:
+def by_photo(rows: Iterable[PlannedRow], count: int) -> list[tuple[int, bytes]]:
     """Pack rows so that those of one photo have the same key, whichever shard they are in.
 
     count: of all rows. In a large run some sixteen share a key, in a small one most photos have their own. The largest
     groups come first, so that a runner that deals them out in turn gives each worker as much.
     """
     keys = max(FEWEST_GROUPS, count // ROWS_TOGETHER)
-    groups: dict[int, list[ManifestRow]] = defaultdict(list)
+    groups: dict[int, list[PlannedRow]] = defaultdict(list)
     for row in rows:
         groups[zlib.crc32((row.group or photo_key(row)).encode()) % keys].append(row)
     largest_first = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
@@ -260,12 +253,13 @@ class PlanRows(beam.PTransform):
         images = (
             batches.pipeline
             | "Ranges" >> beam.Create(list_ranges(config))
-            | "ListImages" >> beam.FlatMap(_images_by_shard, count, config.folder).with_output_types(tuple[int, bytes])
+            | "ListImages"
+            >> beam.FlatMap(_images_by_shard, count, config.settings.output).with_output_types(tuple[int, bytes])
         )
 
         def plan(keyed: tuple[int, dict[str, Iterable[bytes]]], count: int) -> Iterator[Any]:
             shard, parts = keyed
-            rows = (row for part in parts["rows"] for row in unpack_rows(part))
+            rows = (row for part in parts["rows"] for row in unpack_rows(part, ManifestRow))
             listed = (item for part in parts["images"] for item in unpack(part))
             found = plan_shard(shard, shard_count(count), rows, listed, config)
             yield from by_photo(found.todo, count)

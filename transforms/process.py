@@ -16,24 +16,26 @@ from apache_beam.metrics import Metrics
 
 from model.machine import give_back, keep_buffers
 from transforms import storage
-from transforms.budget import EarlyStop
-from transforms.decode import decode_opened, open_photo
-from transforms.deliver import ProcessConfig, finish
-from transforms.faults import FaultWatch
-from transforms.heartbeat import HEARTBEAT
+from transforms.deliver import finish
+from transforms.errors import FatalError, PhotoError
 from transforms.manifest import photo_key, unpack_rows
-from transforms.maps import load_map, map_key
+from transforms.output.commit import RunInfo
+from transforms.output.lease import stop_watch
+from transforms.output.maps import load_map, map_key
 from transforms.pixel_budget import PIXELS, bytes_to_render
-from transforms.render import failure_of, step
-from transforms.sharpen import network_input
-from transforms.stopping import stop_watch
-from transforms.types import FatalError, ManifestRow, Outcome, PhotoError
+from transforms.pixels.decode import decode_opened, open_photo
+from transforms.pixels.sharpen import network_input
+from transforms.progress import HEARTBEAT, EarlyStop, FaultWatch
+from transforms.saliency import PredictSaliency
+from transforms.settings import RunSettings
+from transforms.steps import failure_of
+from transforms.types import Outcome, PlannedRow
 from transforms.work import Work
 
 NAMESPACE = "ProcessPhotos"
 
 
-def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
+def prepare(rows: Iterable[PlannedRow], run: RunInfo) -> Work:
     """Read and decode the photo that the rows name; look its map up, or make the input for the network.
 
     Raises:
@@ -45,82 +47,86 @@ def prepare(rows: Iterable[ManifestRow], config: ProcessConfig) -> Work:
         return work
     effort = work.effort
     try:
-        blob = step(effort, "read", storage.read, rows[0].source, config.limits.max_bytes, config.private)
+        with effort.step("read"):
+            blob = storage.read(rows[0].source, run.settings.limits.max_bytes, run.settings.allow_private)
         effort.counts["photos_read"] += 1
         sha256 = hashlib.sha256(blob.data).hexdigest()
         work.held.data = blob.data
         work = replace(work, source_version=blob.version or None, source_sha256=sha256)
-        image = step(effort, "decode", open_photo, blob.data, config.limits)
-        work.held.room = PIXELS.reserve(bytes_to_render(image, len(blob.data), config.output.format))
-        work.held.photo = photo = step(effort, "decode", decode_opened, image)
+        with effort.step("decode"):
+            image = open_photo(blob.data, run.settings.limits)
+        work.held.room = PIXELS.reserve(bytes_to_render(image, len(blob.data), run.settings.pictures.format))
+        with effort.step("decode"):
+            work.held.photo = photo = decode_opened(image)
         del image
-        work = step(effort, "maps", find_map, work, config)
+        with effort.step("maps"):
+            work = find_map(work, run.settings)
         if work.saliency is not None:
             return work
-        assert config.maps is not None  # or find_map would have raised
-        return replace(work, network_input=step(effort, "sharpen", network_input, photo, config.maps.sharpening))
+        with effort.step("sharpen"):
+            return replace(work, network_input=network_input(photo, run.settings.sharpening))
     except FatalError:
         raise
     except Exception as error:
         return replace(work, failure=failure_of("decode", error))
 
 
-def find_map(work: Work, config: ProcessConfig) -> Work:
+def find_map(work: Work, settings: RunSettings) -> Work:
     """Take the photo's map from the store: the one an earlier report names, or the one our own settings would make.
 
     Raises:
         PhotoError: no_map, if there is none and the network may not be asked.
     """
     assert work.source_sha256 is not None
-    for row in work.rows if config.reported_maps is not None else ():
+    own, maps, reported = settings.maps_folder, settings.maps, settings.reported_maps
+    for row in work.rows if reported is not None else ():
         earlier = row.earlier
         if earlier is not None and earlier.map_key is not None and earlier.source_sha256 == work.source_sha256:
-            for folder in dict.fromkeys((config.maps_folder, str(config.reported_maps))):
+            for folder in dict.fromkeys((own, str(reported))):
                 saliency = load_map(folder, earlier.map_key)
-                if saliency is not None:
-                    is_new = folder != config.maps_folder  # then it is stored here too: an output needs no other
-                    return replace(work, saliency=saliency, origin=earlier.origin, is_new_map=is_new)
-    if config.maps is None:
+                if saliency is not None:  # if it is another folder's, it is stored here too: an output needs no other
+                    return replace(work, saliency=saliency, origin=earlier.origin, is_new_map=folder != own)
+    if maps is None:
         raise PhotoError("no_map", "no stored map of this photo; run it first, or migrate with --missing predict")
-    key = map_key(work.source_sha256, config.maps)
-    saliency = None if config.force else load_map(config.maps_folder, key)
-    return replace(work, map_key=key, saliency=saliency, origin=config.maps.origin)
+    key = map_key(work.source_sha256, maps)
+    saliency = None if settings.redo == "anew" else load_map(own, key)
+    return replace(work, map_key=key, saliency=saliency, origin=maps.origin)
 
 
-def _place(row: ManifestRow) -> tuple[str, str]:
+def _place(row: PlannedRow) -> tuple[str, str]:
     """Place photos of equal bytes one after the other, and rows of one photo side by side."""
     return row.group, photo_key(row)
 
 
 class _Prepare(beam.DoFn):
-    def __init__(self, config: ProcessConfig) -> None:
-        self.config = config
+    def __init__(self, run: RunInfo) -> None:
+        self.run = run
 
     def setup(self) -> None:
         keep_buffers()
 
     def start_bundle(self) -> None:
         give_back()  # what it took to plan the rows
-        self.stop_watch = stop_watch(self.config.folder, self.config.run_id)
+        self.stop_watch = stop_watch(self.run.folder, self.run.run_id)
 
     def process(self, keyed: tuple[int, Iterable[bytes]]) -> Iterable[Work]:
-        together = sorted((row for part in keyed[1] for row in unpack_rows(part)), key=_place)
+        together = sorted((row for part in keyed[1] for row in unpack_rows(part, PlannedRow)), key=_place)
         for _, rows in groupby(together, key=photo_key):
             if self.stop_watch.is_over():  # what has begun is finished, nothing more is begun
                 return
-            yield prepare(rows, self.config)
+            yield prepare(rows, self.run)
 
 
 class _Finish(beam.DoFn):
-    def __init__(self, config: ProcessConfig) -> None:
-        self.config = config
+    def __init__(self, run: RunInfo) -> None:
+        self.run = run
 
     def setup(self) -> None:
-        self.early_stop = EarlyStop(self.config.stop_fraction)
+        self.early_stop = EarlyStop(self.run.settings.max_failure_fraction)
         self.fault_watch = FaultWatch()
 
     def process(self, work: Work) -> Iterable[Outcome]:
-        for outcome, manifest_row in zip(finish(work, self.config), work.rows, strict=True):
+        for outcome, manifest_row in zip(finish(work, self.run), work.rows, strict=True):
             row = outcome.row
             HEARTBEAT.row(row.status == "failed")
             self.fault_watch.row(outcome.failure)
@@ -139,19 +145,17 @@ class ProcessPhotos(beam.PTransform):
     would be shuffled (apache/beam: environments that differ never fuse).
     """
 
-    def __init__(self, config: ProcessConfig) -> None:
+    def __init__(self, run: RunInfo) -> None:
         super().__init__()
-        self.config = config
+        self.run = run
 
     def expand(self, rows: beam.PCollection) -> beam.PCollection:
         """Map a PCollection of packed rows by photo (plan.by_photo) to one of Outcome."""
         works = (
             rows
             | "GroupByPhoto" >> beam.GroupByKey()
-            | "Prepare" >> beam.ParDo(_Prepare(self.config)).with_output_types(Work)
+            | "Prepare" >> beam.ParDo(_Prepare(self.run)).with_output_types(Work)
         )
-        if self.config.engine is not None:
-            from transforms.saliency import PredictSaliency  # here, as it needs torch and a migration does not
-
-            works = works | "PredictSaliency" >> PredictSaliency(self.config.engine)
-        return works | "Finish" >> beam.ParDo(_Finish(self.config))
+        if self.run.settings.engine is not None:
+            works = works | "PredictSaliency" >> PredictSaliency(self.run.settings.engine)
+        return works | "Finish" >> beam.ParDo(_Finish(self.run))

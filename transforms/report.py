@@ -21,14 +21,25 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from model.machine import give_back
-from transforms.commit import PARQUET, TRACES, Committed, RunInfo, ShardSummary, commit, first_failures, write_or_stop
-from transforms.earlier import load_table
-from transforms.effort import Effort
-from transforms.pictures import remove_picture
+from transforms.errors import PhotoError
+from transforms.output.commit import (
+    PARQUET,
+    TRACES,
+    Committed,
+    Gone,
+    RunInfo,
+    ShardSummary,
+    commit,
+    first_failures,
+    write_or_stop,
+)
+from transforms.output.earlier import load_table
+from transforms.output.lease import stop_watch
+from transforms.output.pictures import remove_picture
+from transforms.output.schema import SCHEMA, ReportRow, shard_count, shard_name, shard_of, sorted_order, to_record
 from transforms.saliency import release_engine
-from transforms.schema import SCHEMA, shard_count, shard_name, shard_of, sorted_order, to_record
-from transforms.stopping import stop_watch
-from transforms.types import Carried, Gone, Outcome, Packed, PhotoError, ReportRow
+from transforms.steps import Effort
+from transforms.types import Carried, Outcome, Packed
 
 PACKED_ROWS = 1000
 ROW_GROUP = 10_000
@@ -49,7 +60,7 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def carry(table: pa.Table, carried: Carried) -> pa.Table:
-    """Take rows of the report before into the new one: what was finished is unchanged, what failed stays failed."""
+    """Take rows of the earlier report into the new one: what was finished is unchanged, what failed stays failed."""
     rows = table.take(pa.array(carried.positions, pa.int64()))
     status = ["failed" if before == "failed" else "unchanged" for before in rows["status"].to_pylist()]
     rows = _set(rows, "status", pa.array(status, SCHEMA.field("status").type))

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
 from model.load import load
-from transforms.types import Failure, FatalError, PhotoError, SaliencyMap
+from transforms.errors import Failure, FatalError, PhotoError
+from transforms.pixels.types import SaliencyMap
 from transforms.work import Work
 from weights.files import WeightsError
 

@@ -9,9 +9,12 @@ import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.effort import Effort
+from transforms.errors import Failure
 from transforms.pixel_budget import Reservation
-from transforms.types import Failure, ManifestRow, MapOrigin, Photo, SaliencyMap
+from transforms.pixels.types import Photo, SaliencyMap
+from transforms.settings import MapOrigin
+from transforms.steps import Effort
+from transforms.types import PlannedRow
 
 
 @dataclass(slots=True)
@@ -41,7 +44,7 @@ class Work:
     failure: why the photo goes no further; then it passes the remaining steps untouched.
     """
 
-    rows: tuple[ManifestRow, ...]
+    rows: tuple[PlannedRow, ...]
     effort: Effort = field(default_factory=Effort)
     source_version: str | None = None
     source_sha256: str | None = None

@@ -1,0 +1,246 @@
+"""The commit of a run: run.json, _SUCCESS, and last of all latest.json, which makes its report the newest."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms import storage
+from transforms.credentials import without_password, without_secrets
+from transforms.errors import FatalError, PhotoError
+from transforms.output.lease import owner, standing
+from transforms.output.schema import SCHEMA_VERSION, missing_shards
+from transforms.settings import RunSettings
+from transforms.steps import Effort
+from transforms.stopping import STOP
+
+FIRST = 10
+"""How many failures and gone rows run.json quotes; the report holds them all."""
+PARQUET = "application/vnd.apache.parquet"
+JSON = "application/json"
+TRACES = 20
+"""How many different tracebacks a run keeps."""
+TRACES_FILE = "_internal_errors.log"
+"""Where it keeps them, beside run.json. (What begins with _ is passed over by whoever reads a folder of Parquet.)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What the manifest no longer names: a row of the earlier report, or a picture that no row claims.
+
+    name: of the picture below the output folder, or None if there is none.
+    """
+
+    id: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """One run: its name, what it is asked for, and what it found out before it began.
+
+    started: seconds since 1970. versions: of what its output's bytes depend on.
+    leased: whether the run holds a lease on the output folder, without which it may not commit.
+    repairs: of a repair, what the run that it repairs was asked for; run.json says that again.
+    """
+
+    settings: RunSettings
+    run_id: str = ""
+    started: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+    leased: bool = False
+    repairs: RunSettings | None = None
+
+    @property
+    def folder(self) -> str:
+        """The output folder."""
+        return self.settings.output
+
+    @property
+    def report(self) -> str:
+        """The folder of this run's report, relative to the output folder."""
+        return f"report/run={self.run_id}"
+
+
+def first_failures(failures: list[dict[str, str | None]]) -> list[dict[str, str | None]]:
+    """Choose the failures that run.json quotes."""
+    return sorted(failures, key=lambda failure: (failure["id"] or "", failure["message"] or ""))[:FIRST]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSummary:
+    """What one shard adds to run.json: counts by status, failure code and flag, what it cost, its first failures.
+
+    shard: -1 for the sum of several. pictures: rows that have one. left, traces: as in types.Packed.
+    """
+
+    shard: int = -1
+    statuses: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    flags: Counter[str] = field(default_factory=Counter)
+    effort: Effort = field(default_factory=Effort)
+    failures: list[dict[str, str | None]] = field(default_factory=list)
+    pictures: int = 0
+    left: list[Gone] = field(default_factory=list)
+    traces: list[tuple[str, str]] = field(default_factory=list)
+
+    def plus(self, other: ShardSummary) -> ShardSummary:
+        """Add two up."""
+        effort = Effort()
+        for part in (self, other):
+            effort.add(part.effort)
+        return ShardSummary(
+            -1,
+            self.statuses + other.statuses,
+            self.codes + other.codes,
+            self.flags + other.flags,
+            effort,
+            first_failures(self.failures + other.failures),
+            self.pictures + other.pictures,
+            self.left + other.left,
+            (self.traces + other.traces)[:TRACES],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A run that is complete. run_id: empty if it has no lease. prune: whether what is gone may now be removed."""
+
+    run_id: str
+    prune: bool
+
+
+def over_budget(failed: int, rows: int, max_failure_fraction: float) -> str | None:
+    """Say so in one line if more of the report's rows failed than are allowed."""
+    if failed <= max_failure_fraction * rows:
+        return None
+    return f"{failed} of {rows} rows failed, more than {max_failure_fraction:.2%} allowed"
+
+
+def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone], shards: int) -> Committed:
+    """Complete the report: the list of what is gone, run.json, _SUCCESS, and last of all latest.json.
+
+    All that it names is on the disk before latest.json names it.
+
+    Raises:
+        FatalError: the counts do not add up, a shard is missing, the output is another run's by now, or the report
+            cannot be written.
+    """
+    _refuse_taken_over(info)
+    if STOP.is_set() or (info.leased and standing(info.folder, info.run_id) != "ours"):
+        raise FatalError("stopped before its end")
+    if total.statuses.total() != rows:
+        raise FatalError(f"{rows} rows were read and {total.statuses.total()} reported; the report is not published")
+    base = f"{info.folder}/{info.report}"
+    if missing := missing_shards(storage.list_sizes(base), shards):
+        raise FatalError(f"{base}/{missing[0]}: is not there any more; the report is not published")
+    gone = list(gone)
+    files = sum(one.name is not None for one in gone)  # what is left of failed rows is not pruned, but told of
+    ordered = sorted([*gone, *total.left], key=lambda one: (one.id, one.name or ""))
+    prune = info.settings.prune and files <= total.pictures
+    failed = total.statuses["failed"]
+    reasons = [over_budget(failed, rows, info.settings.max_failure_fraction)]
+    if info.settings.prune and not prune:
+        reasons.append(
+            f"{files} pictures would be pruned and {total.pictures} stay; nothing was pruned: is the "
+            "manifest whole? If so, remove images/ or use another --output"
+        )
+    reason = "; ".join(filter(None, reasons)) or None
+    run = {
+        "run_id": info.run_id,
+        "report_schema": SCHEMA_VERSION,
+        "exit_code": 1 if reason else 0,
+        "reason": reason,
+        "settings": (info.repairs or info.settings).record(),
+        "versions": info.versions,
+        "rows": rows,
+        "statuses": dict(sorted(total.statuses.items())),
+        "failures": dict(sorted(total.codes.items())),
+        "first_failures": total.failures,
+        "flags": dict(sorted(total.flags.items())),
+        "gone": len(ordered),
+        "pruned": files if prune else 0,
+        "first_gone": [one.id for one in ordered[:FIRST]],
+        "work": dict(sorted(total.effort.counts.items())),
+        "started": info.started,
+        "internal_errors": f"{info.report}/{TRACES_FILE}" if total.traces else None,
+        "seconds": max(0.001, time.time() - info.started),
+        "step_seconds": dict(sorted(total.effort.seconds.items())),
+    }
+    if total.traces:
+        told = "\n".join(f"{id}:\n{trace}" for id, trace in total.traces)
+        data = without_secrets(told).encode("utf-8", "backslashreplace")
+        write_or_stop(f"{base}/{TRACES_FILE}", data, "text/plain")
+    if ordered:
+        write_or_stop(f"{base}/gone.parquet", _gone_table(ordered), PARQUET)
+    write_or_stop(f"{base}/run.json", _json(run), JSON)
+    write_or_stop(f"{base}/_SUCCESS", b"", "text/plain")
+    storage.settle(info.folder)
+    with storage.locked(f"{info.folder}/report"):  # nobody takes the output over in between
+        _refuse_taken_over(info)
+        write_or_stop(f"{info.folder}/report/latest.json", _json({"run_id": info.run_id, "report": info.report}), JSON)
+    return Committed(info.run_id if info.leased else "", prune)
+
+
+def _refuse_taken_over(info: RunInfo) -> None:
+    if info.leased and (holder := owner(info.folder)) != info.run_id:
+        raise FatalError(f"{info.folder}: taken over by {holder or 'nobody we know'}; the report is not published")
+
+
+def record_stop(info: RunInfo, reason: str, exit_code: int) -> None:
+    """Say in run.json why a run has no report."""
+    run = {
+        "run_id": info.run_id,
+        "exit_code": exit_code,
+        "reason": reason,
+        "settings": (info.repairs or info.settings).record(),
+        "versions": info.versions,
+        "started": info.started,
+        "seconds": max(0.001, time.time() - info.started),
+    }
+    storage.write(f"{info.folder}/{info.report}/run.json", _json(run), JSON)
+
+
+def discard_shards(info: RunInfo) -> None:
+    """Remove what a run that did not complete has written of its report."""
+    storage.delete_folder(f"{info.folder}/{info.report}")
+
+
+def read_run(folder: str, run_id: str) -> dict[str, Any]:
+    """Read the run.json of a run.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
+    run: dict[str, Any] = json.loads(storage.read(f"{folder}/report/run={run_id}/run.json").data)
+    return run
+
+
+def write_or_stop(uri: str, data: bytes, content_type: str) -> None:
+    """Write a part of the report.
+
+    Raises:
+        FatalError: it cannot be written. (Of a photo it would cost one row; without the report there is no run.)
+    """
+    try:
+        storage.write(uri, data, content_type, durable=True)
+    except PhotoError as error:
+        raise FatalError(f"the report cannot be written: {error.message}") from error
+
+
+def _gone_table(gone: list[Gone]) -> bytes:
+    table = pa.table({"id": [one.id for one in gone], "output_uri": pa.array([one.name for one in gone], pa.string())})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def _json(value: object) -> bytes:
+    return (without_password(json.dumps(value, indent=2, ensure_ascii=False)) + "\n").encode()

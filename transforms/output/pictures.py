@@ -1,0 +1,58 @@
+"""The pictures of an output folder: whoever looks at them may be showing them to customers.
+
+They are written here and removed here, and nowhere else. Both want the run to own the folder still, and neither goes
+behind a symbolic link.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from transforms import storage
+from transforms.output.lease import stop_watch
+
+Reason = Literal["pruned", "no_subject", "replaced"]
+"""Why a picture may be removed: no row of the manifests has it and --prune was given; the policy fails the row; or its
+successor in another format is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A written picture: its name below the output folder (`images/…`), sha256 and size in bytes."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+def write_picture(folder: str, run_id: str, name: str, data: bytes, content_type: str) -> None:
+    """Write a picture below an output folder.
+
+    Raises:
+        FatalError: the disk is full, or the folder is another run's by now. PhotoError: write_failed.
+    """
+    stop_watch(folder, run_id).refuse_lost()
+    storage.write(f"{folder}/{name}", data, content_type, below=folder)
+
+
+def remove_picture(folder: str, run_id: str, name: str, why: Reason) -> None:
+    """Remove a picture below an output folder, for one of the reasons there are; one that is gone already is well.
+
+    Raises:
+        FatalError: the folder is another run's by now. PhotoError: write_failed.
+    """
+    assert why in ("pruned", "no_subject", "replaced")
+    stop_watch(folder, run_id).refuse_lost()
+    storage.delete(f"{folder}/{name}", below=folder)
+
+
+def look_at(folder: str, name: str) -> OutputFile:
+    """Describe a picture that is there.
+
+    Raises:
+        PhotoError: as storage.read does.
+    """
+    data = storage.read(f"{folder}/{name}").data
+    return OutputFile(name, hashlib.sha256(data).hexdigest(), len(data))

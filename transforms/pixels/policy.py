@@ -1,0 +1,230 @@
+"""Policies are data: a TOML file or a word says which rule serves a row, and what each of its parameters is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from transforms.pixels.methods import METHODS, Method, Range
+from transforms.pixels.upsample import INTERPOLATIONS
+
+
+class PolicyError(Exception):
+    """A policy that cannot be understood; one line that names the file, the rule and what is allowed."""
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "interpolation": tuple(sorted(INTERPOLATIONS)),
+    "holes": ("keep", "fill"),
+    "on_no_subject": ("fail", "keep", "white"),
+    "on_already_white": ("process", "keep"),
+    "normalize": ("raw", "minmax"),
+}
+"""What the settings that every method shares may be; the first is the default, but bilinear for interpolation."""
+
+SIZES = {"minimum_component": Range(0, 102_400, 0, whole=True), "fill_below": Range(0, 102_400, 102_400, whole=True)}
+"""Sizes in cells of the map, of which there are 102,400."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a probability becomes alpha, with every setting said.
+
+    parameters: the method's own, sorted by name. minimum_component: smaller pieces of the mask are dropped, cells.
+    holes, fill_below: enclosed background smaller than this many cells is kept or filled. on_no_subject: an empty mask
+    is a failed row, the original photo, or a white picture. on_already_white: a photo that is on white already goes
+    through or is kept. normalize: `minmax` stretches each map to 0..1, as the authors' scripts and rembg do.
+    """
+
+    method: str = "fixed"
+    parameters: tuple[tuple[str, float], ...] = (("threshold", 0.7),)
+    interpolation: str = "bilinear"
+    minimum_component: int = 0
+    holes: str = "keep"
+    fill_below: int = 102_400
+    on_no_subject: str = "fail"
+    on_already_white: str = "process"
+    normalize: str = "raw"
+
+    @property
+    def how(self) -> Method:
+        """The method."""
+        return METHODS[self.method]
+
+    def canonical(self) -> dict[str, Any]:
+        """Write the rule in the one form that digests are taken of; what has no effect is left out."""
+        form = {f.name: getattr(self, f.name) for f in fields(self)}
+        form["parameters"] = dict(self.parameters)
+        if self.holes == "keep":
+            del form["fill_below"]
+        return form
+
+    def sha256(self) -> str:
+        """Name the rule: 64 hex digits."""
+        return _digest(self.canonical())
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A rule for the rows that have all of some attributes (`category` counts as one)."""
+
+    attributes: tuple[tuple[str, str], ...]
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A default rule, rules by attribute of which the first that matches serves, then rules by category."""
+
+    default: Rule = Rule()
+    matches: tuple[Match, ...] = ()
+    categories: tuple[tuple[str, Rule], ...] = ()
+
+    def rule_for(self, category: str | None, attributes: dict[str, str]) -> tuple[str, Rule]:
+        """Find the rule that serves a row, and its name: `rule 1`, `category hat` or `default`."""
+        known = {**attributes, **({"category": category} if category else {})}
+        for number, match in enumerate(self.matches, start=1):
+            if all(known.get(name) == value for name, value in match.attributes):
+                return f"rule {number}", match.rule
+        for name, rule in self.categories:
+            if name == category:
+                return f"category {name}", rule
+        return "default", self.default
+
+    def with_interpolation(self, interpolation: str) -> Policy:
+        """Give the same policy with one interpolation in all its rules."""
+        return Policy(
+            replace(self.default, interpolation=interpolation),
+            tuple(Match(m.attributes, replace(m.rule, interpolation=interpolation)) for m in self.matches),
+            tuple((name, replace(rule, interpolation=interpolation)) for name, rule in self.categories),
+        )
+
+    def canonical(self) -> dict[str, Any]:
+        """Write the policy in the one form that its digest is taken of."""
+        return {
+            "default": self.default.canonical(),
+            "rules": [{"match": dict(match.attributes), **match.rule.canonical()} for match in self.matches],
+            "categories": {name: rule.canonical() for name, rule in self.categories},
+        }
+
+    def sha256(self) -> str:
+        """Name the policy: 64 hex digits, equal for equal policies however they were written."""
+        return _digest(self.canonical())
+
+
+def plain_policy(word: str) -> Policy:
+    """Make a policy of a threshold such as `0.7`, or of the name of a method.
+
+    Raises:
+        PolicyError: it is neither, or a threshold that there cannot be.
+    """
+    try:
+        table: dict[str, Any] = {"threshold": float(word)}
+    except ValueError:
+        table = {"method": word}
+        if word not in METHODS:
+            expected = f"a threshold such as 0.7, {', '.join(METHODS)}, or a .toml file"
+            raise PolicyError(f"--policy {word}: expected {expected}") from None
+    return Policy(_rule(table, f"--policy {word}"))
+
+
+def parse_policy(tables: dict[str, Any], file: str) -> Policy:
+    """Make a policy of a parsed TOML file: `[default]`, `[[rule]]` with `match = {…}`, and `[category.<name>]`.
+
+    Rules by attribute and category inherit what they do not say from `[default]`, but for the parameters of another
+    method.
+
+    Raises:
+        PolicyError: it is none, or a parameter is not what it may be.
+    """
+    _known(tables, ("default", "rule", "category"), file)
+    base = tables.get("default", {})
+    default = _rule(base, f"{file}, [default]")
+    matches = []
+    for number, table in enumerate(_list(tables.get("rule", []), f"{file}, [[rule]]"), start=1):
+        where = f"{file}, [[rule]] {number}"
+        match = table.pop("match", None)
+        if not isinstance(match, dict) or not match or not all(isinstance(v, str) for v in match.values()):
+            raise PolicyError(f'{where}: match must be a table of strings, such as {{ brand = "Acme" }}')
+        matches.append(Match(tuple(sorted(match.items())), _rule(_inherit(base, table), where)))
+    categories = []
+    for name, table in sorted(_table(tables.get("category", {}), f"{file}, [category]").items()):
+        where = f"{file}, [category.{name}]"
+        categories.append((name, _rule(_inherit(base, _table(table, where)), where)))
+    return Policy(default, tuple(matches), tuple(categories))
+
+
+def parse_canonical(form: dict[str, Any]) -> Policy:
+    """Make a policy of its canonical form, as run.json has it.
+
+    Raises:
+        PolicyError: it is none.
+    """
+
+    def flat(rule: dict[str, Any]) -> dict[str, Any]:
+        return {**{name: value for name, value in rule.items() if name != "parameters"}, **rule["parameters"]}
+
+    tables = {
+        "default": flat(form["default"]),
+        "rule": [flat(rule) for rule in form["rules"]],
+        "category": {name: flat(rule) for name, rule in form["categories"].items()},
+    }
+    return parse_policy(tables, "run.json")
+
+
+def _inherit(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    method = base.get("method", "fixed")
+    if table.get("method", method) != method and isinstance(method, str) and method in METHODS:
+        base = {name: value for name, value in base.items() if name not in METHODS[method].parameters}
+    return {**base, **table}
+
+
+def _rule(table: Any, where: str) -> Rule:
+    table = _table(table, where)
+    method = table.get("method", "fixed")
+    if not isinstance(method, str) or method not in METHODS:
+        raise PolicyError(f"{where}: method {method!r} is none of {', '.join(METHODS)}")
+    own = METHODS[method].parameters
+    _known(table, ("method", *own, *SIZES, *CHOICES), where)
+    parameters = {name: _number(table.get(name, span.default), span, f"{where}: {name}") for name, span in own.items()}
+    if problem := METHODS[method].problem(parameters):
+        raise PolicyError(f"{where}: {problem}")
+    settings: dict[str, Any] = {
+        name: int(_number(table.get(name, span.default), span, f"{where}: {name}")) for name, span in SIZES.items()
+    }
+    for name, choices in CHOICES.items():
+        settings[name] = table.get(name, choices[0])
+        if settings[name] not in choices:
+            raise PolicyError(f"{where}: {name} {settings[name]!r} is none of {', '.join(choices)}")
+    return Rule(method, tuple(sorted(parameters.items())), **settings)
+
+
+def _number(value: Any, span: Range, where: str) -> float:
+    right = isinstance(value, (int, float)) and not isinstance(value, bool) and span.low <= value <= span.high
+    if not right or (span.whole and value != int(value)):
+        raise PolicyError(f"{where} is {value!r}, expected {span}")
+    return float(value)
+
+
+def _known(table: dict[str, Any], names: tuple[str, ...], where: str) -> None:
+    for name in table:
+        if name not in names:
+            raise PolicyError(f"{where}: {name!r} is none of {', '.join(names)}")
+
+
+def _table(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise PolicyError(f"{where}: expected a table")
+    return dict(value)
+
+
+def _list(value: Any, where: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise PolicyError(f"{where}: expected [[rule]], with two brackets")
+    return [_table(item, where) for item in value]
+
+
+def _digest(form: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,114 @@
+"""Photo, map and rule to the finished picture: a pure function, in a full run and in a migration alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.pixels.composite import WHITE, Background, combine_alpha, composite
+from transforms.pixels.encode import ENCODINGS, encode, output_format
+from transforms.pixels.policy import Policy, Rule
+from transforms.pixels.statistics import describe
+from transforms.pixels.threshold import Mask, make_mask
+from transforms.pixels.types import Cutout, MaskStatistics, Photo, SaliencyMap
+
+OUTPUT_VERSION = 2
+"""Raised when the same photo, map and settings come to give other bytes or other statistics."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """How a cutout is made of a photo and its map.
+
+    keep_metadata: a photo that the rule leaves as it was is written as the file that it was, with all that is in it.
+    """
+
+    policy: Policy = field(default_factory=Policy)
+    background: Background = WHITE
+    format: str = "same"
+    keep_metadata: bool = False
+
+
+@lru_cache(maxsize=1024)
+def settings_sha256(rule: Rule, background: Background, format: str, keep_metadata: bool = False) -> str:
+    """Digest everything besides photo and map that decides a row's picture and statistics."""
+    parts: dict[str, Any] = {"rule": rule.canonical(), "background": background, "format": format}
+    parts["version"] = OUTPUT_VERSION
+    if "keep" in (rule.on_no_subject, rule.on_already_white) and not keep_metadata:
+        parts["kept"] = "pixels"  # in versions before it was always the file
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A mask, what it looks like, and what the rule makes of that.
+
+    alpha: uint8 [H, W]. fails: there is to be no picture. kept: the photo is to stay as it was.
+    """
+
+    alpha: NDArray[np.uint8]
+    threshold: float | None
+    statistics: MaskStatistics
+    fails: bool
+    kept: bool
+
+
+def render(data: bytes, photo: Photo, saliency: SaliencyMap, rule: Rule, settings: OutputSettings) -> Cutout:
+    """Make the cutout: threshold, judge, composite, encode. data: the photo's file, for what is kept with its metadata.
+
+    (The pipeline takes these four steps one by one, as it measures and names them: deliver.py.)
+    """
+    mask = make_mask(rule, saliency.pixels, photo.size)
+    judged = judge(mask, photo, saliency, rule)
+    return to_cutout(data, photo, judged, paint(photo, judged, settings), settings)
+
+
+def judge(mask: Mask, photo: Photo, saliency: SaliencyMap, rule: Rule) -> Judged:
+    """Describe a mask, less what is transparent in the photo already, and see what the rule makes of it."""
+    alpha = combine_alpha(mask.alpha, photo)
+    statistics = describe(saliency.pixels, mask.cleaned, alpha, mask.threshold, photo)
+    choices = ("no_subject", rule.on_no_subject), ("already_white", rule.on_already_white)
+    asked = {choice for flag, choice in choices if flag in statistics.flags}
+    fails, kept = "fail" in asked, "keep" in asked and "fail" not in asked
+    if kept:
+        statistics = replace(statistics, flags=(*statistics.flags, "kept_original"))
+    return Judged(alpha, mask.threshold, statistics, fails, kept)
+
+
+def paint(photo: Photo, judged: Judged, settings: OutputSettings) -> NDArray[np.uint8] | None:
+    """Composite the photo; None where there is to be no picture, or the photo's own file is to be it."""
+    if judged.fails or _is_file(photo, judged, settings):
+        return None
+    alpha = judged.alpha
+    if judged.kept:
+        alpha = np.full_like(alpha, 255) if photo.alpha is None else photo.alpha
+    return composite(photo.rgb, alpha, settings.background)
+
+
+def to_cutout(
+    data: bytes, photo: Photo, judged: Judged, picture: NDArray[np.uint8] | None, settings: OutputSettings
+) -> Cutout:
+    """Encode what paint has made, or take the photo's file (`data`) where that is kept."""
+    name = _format(photo, settings)
+    kept = b"" if judged.fails else data
+    return Cutout(
+        kept if picture is None else encode(picture, name),
+        name,
+        ENCODINGS[name].content_type,
+        judged.threshold,
+        judged.statistics,
+    )
+
+
+def _is_file(photo: Photo, judged: Judged, settings: OutputSettings) -> bool:
+    return judged.kept and settings.keep_metadata and _format(photo, settings) == photo.format
+
+
+def _format(photo: Photo, settings: OutputSettings) -> str:
+    return output_format(settings.format, photo.format, transparent=settings.background is None)

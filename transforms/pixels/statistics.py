@@ -1,0 +1,120 @@
+"""What the mask looks like, in figures that answer most questions without opening a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.pixels.methods import otsu_level
+from transforms.pixels.opencv import cv2
+from transforms.pixels.threshold import pieces
+from transforms.pixels.types import MaskStatistics, Photo
+
+UNCERTAIN = (0.3, 0.7)
+"""Probabilities, both ends included, of which one cannot say what they are."""
+
+# What raises each flag, all in one place. Fractions of the full-size picture unless said otherwise.
+NO_SUBJECT_BELOW = 0.001
+FULL_FRAME_ABOVE = 0.95
+LOW_CONFIDENCE_ABOVE = 0.5  # uncertain cells for each cell of the mask
+FRAGMENTED_ABOVE = 3  # components larger than FRAGMENT_CELLS
+FRAGMENT_CELLS = 64  # of the map's 102,400
+WHITE_LEVEL = 250
+ALREADY_WHITE_ABOVE = 0.95  # of the pixels in a border of 2 % of the shorter side
+
+SOFT_MASK_FROM = 0.5
+"""A soft policy has no threshold; its mask is taken to be what is more likely product than not."""
+
+
+def describe(
+    pixels: NDArray[np.uint8],
+    cleaned: NDArray[np.uint8],
+    alpha: NDArray[np.uint8],
+    threshold: float | None,
+    photo: Photo,
+) -> MaskStatistics:
+    """Describe one mask.
+
+    Args:
+        pixels: the map as it is stored, uint8 [320, 320]: probabilities and coverage are of it.
+        cleaned: the map as the rule left it: pieces, holes and edges are of it.
+        alpha: the mask at full size, uint8 [H, W].
+        threshold: the one in force, 0..1, None for soft.
+        photo: for `already_white` alone.
+    """
+    level = 255 * (SOFT_MASK_FROM if threshold is None else threshold) - 1e-9
+    mask = cleaned >= level
+    foreground = cv2.sumElems(alpha)[0] / (255 * alpha.size)
+    box, box_foreground = _bounding_box(alpha)
+    counts = np.bincount(pixels.ravel(), minlength=256)
+    uncertain = _share(counts, *UNCERTAIN)
+    count, labels = pieces(mask, connectivity=8)
+    flags = []
+    if foreground < NO_SUBJECT_BELOW:
+        flags.append("no_subject")
+    if uncertain > LOW_CONFIDENCE_ABOVE * float(mask.mean()):
+        flags.append("low_confidence")
+    if np.count_nonzero(np.bincount(labels.ravel())[1:] > FRAGMENT_CELLS) > FRAGMENTED_ABOVE:
+        flags.append("fragmented")
+    contact = tuple(
+        side
+        for side, edge in (("left", mask[:, 0]), ("top", mask[0]), ("right", mask[:, -1]), ("bottom", mask[-1]))
+        if edge.any()
+    )
+    if contact:
+        flags.append("cut_by_frame")
+    if foreground > FULL_FRAME_ABOVE:
+        flags.append("full_frame")
+    if _already_white(photo):
+        flags.append("already_white")
+    return MaskStatistics(
+        foreground_fraction=foreground,
+        bbox_left=box[0] if box else None,
+        bbox_top=box[1] if box else None,
+        bbox_right=box[2] if box else None,
+        bbox_bottom=box[3] if box else None,
+        fill_fraction=box_foreground,
+        edge_contact=contact,
+        probability_max=int(pixels.max()) / 255,
+        probability_mean=float(pixels.mean(dtype=np.float64)) / 255,
+        uncertain_fraction=uncertain,
+        **{f"coverage_{percent}": _share(counts, percent / 100, 1.0) for percent in range(10, 100, 10)},
+        otsu_threshold=otsu_level(pixels) / 255,
+        components=count - 1,
+        holes=_holes(mask),
+        flags=tuple(flags),
+    )
+
+
+def _share(counts: NDArray[np.intp], low: float, high: float) -> float:
+    """Give the share of map cells whose probability lies in [low, high], from the count of cells at each level."""
+    levels = np.arange(256)
+    inside = (levels >= low * 255 - 1e-9) & (levels <= high * 255 + 1e-9)
+    return float(counts[inside].sum() / counts.sum())
+
+
+def _bounding_box(alpha: NDArray[np.uint8]) -> tuple[tuple[int, int, int, int] | None, float | None]:
+    """Give the half-open box (left, top, right, bottom) of alpha >= 128 in pixels, and the share of it that is mask."""
+    _, mask = cv2.threshold(alpha, 127, 255, cv2.THRESH_BINARY)  # compare() takes 1×1 for a scalar
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
+        return None, None
+    right, bottom = left + width, top + height
+    return (left, top, right, bottom), cv2.countNonZero(mask[top:bottom, left:right]) / (width * height)
+
+
+def _holes(mask: NDArray[np.bool_]) -> int:
+    """Count the pieces of background that the mask encloses: 4-connected, since the mask is 8-connected."""
+    count, _ = pieces(np.pad(~mask, 1, constant_values=True), connectivity=4)
+    return count - 2  # neither the mask nor what lies outside
+
+
+def _already_white(photo: Photo) -> bool:
+    if photo.alpha is not None:
+        return False
+    border = max(1, min(photo.size) // 50)
+    strips = (photo.rgb[:border], photo.rgb[-border:], photo.rgb[:, :border], photo.rgb[:, -border:])
+    count = sum(strip.shape[0] * strip.shape[1] for strip in strips)
+    white = (WHITE_LEVEL,) * 3, (255,) * 3
+    found = sum(cv2.countNonZero(cv2.inRange(strip, *white)) for strip in strips)
+    return found > ALREADY_WHITE_ABOVE * count

@@ -1,0 +1,125 @@
+"""What is watched of the rows while they are finished: how far a run is, and whether it should go on.
+
+One Heartbeat a process; a worker thread's own EarlyStop stops a run that plainly fails, its FaultWatch one that meets
+our own faults. (An exception that nobody foresaw costs its photo, which fails with `internal_error`; the catalog should
+not pay for it with its night. But if photos in general meet it, the report would be of no use.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections import Counter
+
+from transforms.errors import DeadEndError, Failure, FatalError
+from transforms.output.earlier import Earlier
+from transforms.output.schema import ReportRow
+
+PERIOD_S = 30.0
+LOGGER = logging.getLogger("whitesweep")
+
+FIRST_ROWS = 1000
+CLEAR_MAJORITY = 0.6
+
+IN_A_ROW = 10
+"""So many photos of one worker thread, one after the other, that meet the same fault."""
+
+TOLERATED, TOLERATED_FRACTION = 10, 0.01
+"""More of a worker thread's photos than so many, and than this share."""
+
+
+class Heartbeat:
+    """Counts finished rows of this process, and logs the count and the rate at most once a period."""
+
+    def __init__(self, period: float = PERIOD_S) -> None:
+        self.period = period
+        self._lock = threading.Lock()
+        self._rows = self._failed = 0
+        self._began = self._said = time.monotonic()
+
+    def row(self, failed: bool) -> None:
+        """Count one finished row."""
+        with self._lock:
+            if not self._rows:  # the process may have idled, or run something else, before
+                self._began = self._said = time.monotonic()
+            self._rows += 1
+            self._failed += failed
+            now = time.monotonic()
+            if now - self._said < self.period:
+                return
+            self._said = now
+            rows, rate, lost = self._rows, self._rows / (now - self._began), self._failed
+        LOGGER.info("%d rows done, %.2f a second, %d failed", rows, rate, lost)
+
+
+HEARTBEAT = Heartbeat()
+"""This process's own."""
+
+
+class EarlyStop:
+    """Watches the first thousand rows of one worker thread: a wrong bucket should not cost a night.
+
+    Rows that failed in the same way in the earlier report do not count: of a nightly run's few rows they may be most.
+    """
+
+    def __init__(self, max_failure_fraction: float) -> None:
+        self.fraction = max(CLEAR_MAJORITY, max_failure_fraction)
+        self.rows = 0
+        self.codes: Counter[str] = Counter()
+        self.last: ReportRow | None = None
+
+    def row(self, row: ReportRow, earlier: Earlier | None) -> None:
+        """Count one finished row.
+
+        Raises:
+            FatalError: it is the thousandth, and a clear majority failed.
+        """
+        if self.rows >= FIRST_ROWS or (earlier is not None and row.code is not None and earlier.code == row.code):
+            return
+        self.rows += 1
+        if row.code is not None:
+            self.codes[row.code] += 1
+            self.last = row
+        failed = self.codes.total()
+        if self.last is not None and self.rows == FIRST_ROWS and failed > self.fraction * FIRST_ROWS:
+            code, count = self.codes.most_common(1)[0]
+            raise FatalError(
+                f"{failed} of the first {FIRST_ROWS} rows failed, {count} of them {code}, the last {self.last.uri}: "
+                f"{self.last.message}; to go on regardless, give --max_failure_fraction 1"
+            )
+
+
+class FaultError(DeadEndError):
+    """Photos in general meet our own faults. Behind its first line stands a traceback."""
+
+
+class FaultWatch:
+    """Watches for our own faults in the rows that one worker thread finishes."""
+
+    def __init__(self) -> None:
+        self.rows = self.faults = self.alike = 0
+        self.last = ""
+
+    def row(self, failure: Failure | None) -> None:
+        """Count one finished row.
+
+        Raises:
+            FaultError: photos in general meet our own faults.
+        """
+        self.rows += 1
+        if failure is None or not failure.trace:
+            self.alike = 0
+            return
+        self.faults += 1
+        place = hashlib.sha256(failure.trace.rpartition("\n  File ")[2].partition("\n")[0].encode()).hexdigest()
+        self.alike = self.alike + 1 if place == self.last else 1
+        self.last = place
+        if self.alike >= IN_A_ROW:
+            said = f"{self.alike} photos, one after the other, failed in the same way"
+        elif self.faults > TOLERATED and self.faults > TOLERATED_FRACTION * self.rows:
+            said = f"{self.faults} of {self.rows} photos failed"
+        else:
+            return
+        raise FaultError(f"{said} by a fault of whitesweep itself, the last with {failure.message}\n{failure.trace}")

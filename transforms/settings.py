@@ -1,0 +1,203 @@
+"""What a run is asked for: one frozen object, made once of the flags, handed down, and written to run.json.
+
+Whatever decides the bytes of an output is in it, once. What a run finds out by itself is in its RunInfo (commit.py).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from typing import Any
+
+from model.engine import EngineConfig
+from transforms import storage
+from transforms.errors import PhotoError
+from transforms.pixels.decode import Limits
+from transforms.pixels.policy import Policy, PolicyError, parse_canonical, parse_policy, plain_policy
+from transforms.pixels.render import OutputSettings
+from transforms.pixels.sharpen import Sharpening
+from weights.files import WeightsFile
+
+SETTINGS_VERSION = 1
+"""Raised when RunSettings.record comes to say other things, or to say them otherwise."""
+
+REDO = ("changed", "failed", "damaged", "all", "anew")
+"""Which rows that the earlier report knows are done again: those whose photo, settings or picture differ; those that
+failed; those that a verification found damaged; all; or all, and then also what is stored is predicted and written
+anew. Rows that it does not know are done always."""
+
+
+class SettingsError(Exception):
+    """A run.json whose settings cannot be read; one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapOrigin:
+    """What made a map: the network, the sha256 of its weights, and the precision it ran in."""
+
+    model: str
+    weights_sha256: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class MapSettings:
+    """Everything besides the photo that decides what leaves the network."""
+
+    origin: MapOrigin
+    sharpening: Sharpening
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What a run is asked for.
+
+    output: the output folder, a local path or gs:// address. command: `run`, `migrate` or `demo`.
+    manifests: as given, but absolute. folders: what their uris are relative to.
+    start_from: another output folder, whose newest report a migration starts from; None for its own.
+    redo: one of REDO. prune: remove at the end the pictures that no row claims.
+    engine: what predicts new maps, every choice made; None if the network may not be asked.
+    pictures: how a cutout is made of a photo and its map. limits: what a photo may cost.
+    allow_private: whether web servers may be at private addresses.
+    max_failure_fraction: of more failed rows the run fails, and of a clear majority it stops early.
+    keep_reports: how many reports stay. runner, beam: where it runs, and Beam's own flags.
+    """
+
+    output: str
+    command: str = "run"
+    manifests: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    start_from: str | None = None
+    redo: str = "changed"
+    prune: bool = False
+    engine: EngineConfig | None = None
+    sharpening: Sharpening = field(default_factory=Sharpening)
+    pictures: OutputSettings = field(default_factory=OutputSettings)
+    limits: Limits = field(default_factory=Limits)
+    allow_private: bool = False
+    max_failure_fraction: float = 1.0
+    keep_reports: int = 30
+    runner: str = "local"
+    beam: tuple[str, ...] = ()
+
+    @property
+    def maps_folder(self) -> str:
+        """Where maps are looked for and stored."""
+        return f"{self.output}/maps"
+
+    @property
+    def maps(self) -> MapSettings | None:
+        """How new maps are made; None if the network may not be asked."""
+        if self.engine is None:
+            return None
+        weights = self.engine.weights
+        return MapSettings(MapOrigin(weights.model, weights.sha256, self.engine.precision), self.sharpening)
+
+    @property
+    def earlier_folder(self) -> str:
+        """The output folder whose newest report the run starts from; a repair's is its own."""
+        return self.output if self.redo == "damaged" else self.start_from or self.output
+
+    @property
+    def reported_maps(self) -> str | None:
+        """Where the maps are that the earlier report names, if they serve whatever made them (not so in a `run`)."""
+        if self.command != "migrate" and self.redo != "damaged":
+            return None
+        return f"{self.start_from or self.output}/maps"
+
+    def record(self) -> dict[str, Any]:
+        """Write the settings as run.json has them. Under the names of flags stands what those were, resolved."""
+        engine, pictures = self.engine, self.pictures
+        return {
+            "version": SETTINGS_VERSION,
+            "command": self.command,
+            "manifest": list(self.manifests),
+            "manifest_folders": list(self.folders),
+            "output": self.output,
+            "from": self.start_from,
+            "redo": self.redo,
+            "prune": self.prune,
+            "network": engine
+            and {
+                "model": engine.weights.model,
+                "weights": engine.weights.path,
+                "weights_sha256": engine.weights.sha256,
+                "device": engine.device,
+                "precision": engine.precision,
+                "batch_size": engine.batch_size,
+            },
+            "sharpen": self.sharpening.percent,
+            "policy": pictures.policy.canonical(),
+            "policy_sha256": pictures.policy.sha256(),
+            "background": pictures.background,
+            "format": pictures.format,
+            "keep_metadata": pictures.keep_metadata,
+            "max_bytes": self.limits.max_bytes,
+            "max_pixels": self.limits.max_pixels,
+            "allow_private_addresses": self.allow_private,
+            "max_failure_fraction": self.max_failure_fraction,
+            "keep_reports": self.keep_reports,
+            "runner": self.runner,
+            "beam": list(self.beam),
+        }
+
+    @staticmethod
+    def read(record: dict[str, Any]) -> RunSettings:
+        """Read what `record` has written.
+
+        Raises:
+            SettingsError: another version of whitesweep wrote it, or nobody did.
+        """
+        if record.get("version") != SETTINGS_VERSION:
+            raise SettingsError("another version of whitesweep wrote it")
+        try:
+            network, background = record["network"], record["background"]
+            return RunSettings(
+                output=record["output"],
+                command=record["command"],
+                manifests=tuple(record["manifest"]),
+                folders=tuple(record["manifest_folders"]),
+                start_from=record["from"],
+                redo=record["redo"],
+                prune=record["prune"],
+                engine=network
+                and EngineConfig(
+                    WeightsFile(network["model"], network["weights"], network["weights_sha256"]),
+                    network["device"],
+                    network["precision"],
+                    network["batch_size"],
+                ),
+                sharpening=Sharpening(percent=record["sharpen"]),
+                pictures=OutputSettings(
+                    parse_canonical(record["policy"]),
+                    background and (background[0], background[1], background[2]),
+                    record["format"],
+                    record["keep_metadata"],
+                ),
+                limits=Limits(record["max_bytes"], record["max_pixels"]),
+                allow_private=record["allow_private_addresses"],
+                max_failure_fraction=record["max_failure_fraction"],
+                keep_reports=record["keep_reports"],
+                runner=record["runner"],
+                beam=tuple(record["beam"]),
+            )
+        except (PolicyError, KeyError, TypeError, IndexError) as error:
+            raise SettingsError(f"it is damaged ({type(error).__name__}: {error})") from error
+
+
+def load_policy(text: str) -> Policy:
+    """Load what the user gave for --policy: a threshold such as `0.7`, the name of a method, or a TOML file.
+
+    Raises:
+        PolicyError: it is none of these, or a parameter is not what it may be.
+    """
+    text = text.strip()
+    if not text.endswith(".toml"):
+        return plain_policy(text)
+    try:
+        tables = tomllib.loads(storage.read(text).data.decode("utf-8"))
+    except PhotoError as error:
+        raise PolicyError(f"--policy {text}: {error.message}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PolicyError(f"--policy {text}: not TOML: {error}") from error
+    return parse_policy(tables, text)
