@@ -14,8 +14,8 @@ from PIL import Image
 
 from pipeline.contact_sheet import GAP, PAPER, open_tile
 from pipeline.errors import RequestError
-from pipeline.execute import run_graph
 from pipeline.graph import build_compare
+from pipeline.launch import run_graph
 from pipeline.options import absolute, check_beam, check_output
 from transforms import storage
 from transforms.output.earlier import NoReportError, newest_report
