@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from model.cpus import available_cpus
+from model.machine import available_cpus
 from transforms.beam_faults import IN_MEMORY, LOCAL_RUNNER
 from transforms.beam_faults import unknown_flags as unknown_flags
 

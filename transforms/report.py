@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from model.memory import give_back
+from model.machine import give_back
 from transforms.beam_faults import sole_output
 from transforms.errors import PhotoError
 from transforms.output.commit import (
