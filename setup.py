@@ -51,6 +51,7 @@ setup(
             *TORCH,  # every engine is compared with it
             "gcp-storage-emulator",
             "hypothesis",
+            "import-linter",
             "mypy",
             "onnxruntime",
             "pytest",
