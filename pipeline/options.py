@@ -175,8 +175,9 @@ def check_engine(
         RequestError: one of them is not to be had.
     """
     from model.checkpoint import load_state
-    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, engine_of, usual_precision
+    from model.engine import DeviceError, EngineConfig
     from model.int8 import read_largest
+    from model.load import choose_device, choose_precision, engine_of, usual_precision
 
     try:
         weights = locate(model, file)

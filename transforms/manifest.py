@@ -19,7 +19,7 @@ import pyarrow as pa
 from transforms import storage
 from transforms.credentials import without_password, without_secrets
 from transforms.errors import Failure, FatalError, PhotoError, in_one_line
-from transforms.output.naming import output_name
+from transforms.output.naming import check_id
 from transforms.packing import pack, unpack
 from transforms.tables import OWN_COLUMNS, Record, TableError, read_csv, read_jsonl, read_parquet
 from transforms.types import ManifestRow
@@ -260,7 +260,7 @@ def _with_failure(row: ManifestRow, problem: str) -> ManifestRow:
 
 def _with_checked_id(row: ManifestRow, id: str) -> ManifestRow:
     try:
-        output_name(id, "")
+        check_id(id)
     except PhotoError as error:
         return replace(row, failure=Failure("manifest", error.code, error.message))
     return row

@@ -30,7 +30,7 @@ from transforms.packing import pack, unpack
 from transforms.pixels.encode import ENCODINGS
 from transforms.pixels.render import settings_sha256
 from transforms.settings import RunSettings
-from transforms.storage.store import SourceFacts
+from transforms.storage import SourceFacts
 from transforms.types import Carried, ManifestRow, PlannedRow
 
 IMAGES = "images"

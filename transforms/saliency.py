@@ -20,7 +20,8 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.windowed_value import WindowedValue
 from numpy.typing import NDArray
 
-from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig, OutOfMemoryError, load
+from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
+from model.load import load
 from transforms.errors import Failure, FatalError, PhotoError
 from transforms.pixels.types import SaliencyMap
 from transforms.work import Work

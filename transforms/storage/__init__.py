@@ -16,13 +16,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from importlib import import_module
-from typing import IO
 
 from transforms.errors import PhotoError
 from transforms.storage.local import TEMPORARY, local_path
-from transforms.storage.store import Blob, SourceFacts, Store
+from transforms.storage.store import Blob, Buffered, SourceFacts, Store
 
-__all__ = ["TEMPORARY", "local_path"]
+__all__ = ["TEMPORARY", "Blob", "Buffered", "SourceFacts", "local_path"]
 
 STORES = {"file": "local", "gs": "gcs", "http": "web", "https": "web"}
 """The module of each scheme; its STORE is what is asked. Imported when first asked: web and gcs take memory."""
@@ -256,7 +255,7 @@ def same_file(one: str, other: str) -> bool:
     return os.path.realpath(local_path(one)) == os.path.realpath(local_path(other))
 
 
-def open_read(uri: str, largest_download: int) -> IO[bytes]:
+def open_read(uri: str, largest_download: int) -> Buffered:
     """Open a file, an object or what a web server answers for reading in pieces. Whoever calls trusts the address.
 
     largest_download: bytes of what a web server may answer, which is fetched as a whole.

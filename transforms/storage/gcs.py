@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
-from typing import IO, Any
+from typing import Any
 
 from transforms.errors import PhotoError
 from transforms.storage.hosts import AttemptError, Host
-from transforms.storage.store import Blob, ObjectStore, SourceFacts
+from transforms.storage.store import Blob, Buffered, ObjectStore, SourceFacts
 
 GS = "gs://"
 TIMEOUT_S = 60
@@ -244,7 +244,7 @@ class _Gcs(ObjectStore):
     def source_facts(self, uris: Iterable[str], allow_private: bool) -> dict[str, SourceFacts | None]:
         return source_facts(uris)
 
-    def open_read(self, uri: str, largest_download: int) -> IO[bytes]:
+    def open_read(self, uri: str, largest_download: int) -> Buffered:
         return io.BufferedReader(ObjectReader(uri), buffer_size=1 << 20)
 
     def list_objects(self, bucket: str, prefix: str, start: str = "", end: str = "") -> Iterator[tuple[str, int]]:

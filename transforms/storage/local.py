@@ -17,11 +17,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
-from typing import IO
 from urllib.parse import unquote
 
 from transforms.errors import FatalError, PhotoError
-from transforms.storage.store import Blob, SourceFacts, Store, split_path
+from transforms.storage.store import Blob, Buffered, SourceFacts, Store, split_path
 
 TEMPORARY = ".whitesweep-tmp"
 """Ending of a file that is being written."""
@@ -323,7 +322,7 @@ class _Local(Store):
     def source_facts(self, uris: Iterable[str], allow_private: bool) -> dict[str, SourceFacts | None]:
         return {uri: source_facts(local_path(uri)) for uri in uris}
 
-    def open_read(self, uri: str, largest_download: int) -> IO[bytes]:
+    def open_read(self, uri: str, largest_download: int) -> Buffered:
         return open(local_path(uri), "rb")
 
     def join(self, folder: str, name: str) -> str:

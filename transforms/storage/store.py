@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import glob as local_glob
+import io
 import os
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import IO, NoReturn
+from typing import NoReturn
 
 from transforms.errors import PhotoError
+
+Buffered = io.BufferedReader | io.BufferedRandom
+"""What a file is read from in pieces: it can be looked into (`peek`) before it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Store:
         """See storage.source_facts."""
         raise NotImplementedError
 
-    def open_read(self, uri: str, largest_download: int) -> IO[bytes]:
+    def open_read(self, uri: str, largest_download: int) -> Buffered:
         """See storage.open_read."""
         raise NotImplementedError
 
