@@ -47,7 +47,7 @@ WARM = ("apache_beam", "cv2", "hypothesis", "pyarrow.parquet", "PIL.Image", "pyt
 """Imported once, before processes are forked; nothing of ours."""
 
 NOISE = "rounding noise alone lies between the two"
-MEMORY = "the picture is the same, only time or memory is not"
+MEMORY = "the result is the same, only time or memory is not"
 SQUARE = "a map is square"
 EQUIVALENT = {
     "threshold": {
@@ -109,7 +109,9 @@ EQUIVALENT = {
     },
     "colour": {
         "levels = np.arange(white + 2)": "no pixel has the one level more",
-        "grid = np.stack(np.meshgrid(*[np.linspace(0, 255, 9)] * 3), -2).reshape(-1, 3)": "colours of the same grid",
+        "grid = np.stack(np.meshgrid(*[np.linspace(0, 255, 9)] * 3), -2).reshape(-1, 3)": (
+            "other colours are tried: no profile is known that could tell"
+        ),
     },
     "manifest": {
         "return (IMAGE_ENDINGS.index(ending) if True else len(IMAGE_ENDINGS), uri)": "every picture has such an ending",
