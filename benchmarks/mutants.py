@@ -108,12 +108,17 @@ EQUIVALENT = {
         'return file.getvalue() if True else b""': "behind every opened picture are its bytes",
     },
     "colour": {
+        "STEEP = 4": "no curve is known that lies between",
+        "darkest = [icc.srgb_encode(curve(np.array(1 / 255))) * 256 for curve in curves if curve is not None]": (
+            "no curve is known that lies between"
+        ),
         "levels = np.arange(white + 2)": "no pixel has the one level more",
         "grid = np.stack(np.meshgrid(*[np.linspace(0, 255, 9)] * 3), -2).reshape(-1, 3)": (
             "other colours are tried: no profile is known that could tell"
         ),
     },
     "manifest": {
+        "if storage.is_local(uri): → if False:": "below a folder both ways give the same path",
         "return (IMAGE_ENDINGS.index(ending) if True else len(IMAGE_ENDINGS), uri)": "every picture has such an ending",
         "FILES_COUNTED = 100001": "of a larger folder, how many files are looked at for a message",
     },

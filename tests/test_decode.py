@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import draw_product, shared
+from pictures import picture, png, tiff
 from PIL import Image, ImageCms
 
 from transforms.errors import FAILURE_CODES, PhotoError
 from transforms.pixels import decode as module
 from transforms.pixels.decode import Limits, decode, decode_opened, open_photo
 from transforms.pixels.formats import icc
+from transforms.pixels.formats.colour import to_srgb
 
 pytestmark = [pytest.mark.pure, pytest.mark.filterwarnings("ignore::UserWarning:PIL")]  # of damaged metadata
 
@@ -198,6 +200,35 @@ def test_whatever_a_decoder_raises_is_one_line_with_a_code(
         decode_opened(image)
     assert (header.value.code, header.value.message) == (pixels.value.code, said) == (code, said)
     assert pixels.value.message in (said, "no memory to decode 20x20 pixels")
+
+
+def test_a_cut_jpeg_and_a_tile_beyond_the_limit_are_called_so() -> None:
+    jpeg = encoded(draw_product(1, (64, 48)), "JPEG")
+    with pytest.raises(PhotoError, match="the JPEG ends before its pixels do"):
+        decode(jpeg[:-200])
+    tile = tiff(picture(), 8, 2, tile=64)  # 40 × 24 pixels within it
+    with pytest.raises(PhotoError, match="a tile of 4096 pixels, the limit is 4095"):
+        decode(tile, Limits(max_pixels=4095))
+    assert decode(tile, Limits(max_pixels=4096)).size == (40, 24)
+
+
+def test_premultiplied_grey_is_grey_and_alpha() -> None:
+    image = Image.fromarray(np.array([[[200, 255], [100, 128]]], np.uint8), "LA").convert("La")
+    rgb, alpha = to_srgb(image, b"")
+    assert alpha is not None
+    assert alpha.tolist() == [[255, 128]]
+    assert np.abs(rgb.astype(int) - [[[200] * 3, [100] * 3]]).max() <= 1
+
+
+def test_sixteen_linear_bits_of_other_primaries_are_converted() -> None:
+    p3 = np.array([[0.5151, 0.2920, 0.1571], [0.2412, 0.6922, 0.0666], [-0.0011, 0.0419, 0.7841]])
+    srgb = np.array([[0.4360, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]])
+    linear = np.random.default_rng(0).uniform(0.02, 0.9, (9, 11, 3))
+    ours = np.clip(linear @ (np.linalg.inv(srgb) @ p3).T, 0, 1)
+    expected = 255 * np.where(ours <= 0.0031308, 12.92 * ours, 1.055 * ours ** (1 / 2.4) - 0.055)
+    chunk = b"x\0\0" + zlib.compress(icc.write_profile(p3, 1.0))
+    found = decode(png(np.rint(linear * 65535), 2, 16, (b"iCCP", chunk))).rgb
+    assert np.abs(found - expected).max() <= 3
 
 
 @pytest.mark.parametrize(("length", "code"), [(63, "truncated"), (64, "corrupt")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -89,7 +88,6 @@ def test_auto_with_a_gpu_says_in_one_line_why_it_is_the_cpu(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(loading, "has_nvidia_gpu", lambda: True)
-    monkeypatch.setattr(logging.getLogger("whitesweep"), "propagate", True)
     assert choose_device("auto") == "cpu"
     (line,) = caplog.messages
     assert line.startswith("the GPU is not used: torch is not installed; start with ./run_pipeline.sh")

@@ -319,9 +319,8 @@ def test_photos_that_differ_in_their_ending_have_ids_of_their_own(
 
 
 def test_every_ending_that_is_decoded_is_read_and_the_others_are_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(manifest.LOGGER, "propagate", True)
     for ending in manifest.IMAGE_ENDINGS:
         (tmp_path / f"photo{ending.upper()}").write_bytes(b"")
     for name in ("a.txt", "b.TXT", "Thumbs.db", "readme", ".hidden", "m.csv"):
@@ -351,9 +350,8 @@ def test_every_ending_that_is_decoded_is_read_and_the_others_are_counted(
     ],
 )
 def test_what_is_passed_over_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, names: list[str], said: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, names: list[str], said: str
 ) -> None:
-    monkeypatch.setattr(manifest.LOGGER, "propagate", True)
     for name in ("good.jpg", *names):
         (tmp_path / name).write_bytes(b"")
     find_manifests([str(tmp_path)])
@@ -547,9 +545,10 @@ def test_several_manifests_are_read_by_several_workers_and_one_by_one(tmp_path: 
 
 
 def test_a_manifest_on_a_web_server_is_fetched_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifest, "LARGEST_DOWNLOAD", 1000)
     with serve() as server:
         server.pages["/small.csv"] = b"uri\n" + b"a.jpg\n" * 100, None
+        assert len(rows_of(f"{server.url}/small.csv")) == 100
+        monkeypatch.setattr(manifest, "LARGEST_DOWNLOAD", 1000)
         server.pages["/large.csv"] = b"uri\n" + b"a.jpg\n" * 1000, None
         assert len(rows_of(f"{server.url}/small.csv")) == 100
         with pytest.raises(ManifestError, match="more than 1000 bytes; fetch it and give the file"):
