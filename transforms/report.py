@@ -22,6 +22,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from model.memory import give_back
 from transforms.errors import PhotoError
+from transforms.network import release_engine
 from transforms.output.commit import (
     PARQUET,
     TRACES,
@@ -37,7 +38,6 @@ from transforms.output.earlier import load_table
 from transforms.output.lease import stop_watch
 from transforms.output.pictures import remove_picture
 from transforms.output.schema import SCHEMA, ReportRow, shard_count, shard_name, shard_of, sorted_order, to_record
-from transforms.saliency import release_engine
 from transforms.steps import Effort
 from transforms.types import Carried, Outcome, Packed
 

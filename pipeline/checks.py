@@ -1,0 +1,90 @@
+"""The checks of settings that need neither Beam nor a folder: numbers, pictures, and the network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import RequestError
+from transforms.pixels.composite import parse_background
+from transforms.pixels.encode import ENCODINGS
+from transforms.pixels.policy import Policy, PolicyError
+from transforms.pixels.render import OutputSettings
+from transforms.settings import load_policy
+from weights.files import WeightsError, locate
+
+if TYPE_CHECKING:
+    from model.engine import EngineConfig
+
+RANGES: dict[str, tuple[float, float]] = {
+    "sharpen": (0, 1000),
+    "max_failure_fraction": (0, 1),
+    "keep_reports": (1, 2**40),
+    "max_bytes": (1, 2**40),
+    "max_pixels": (1, 2**40),
+    "batch_size": (1, 1024),
+}
+
+
+def check_numbers(**flags: Any) -> None:
+    """Check those of the flags that have a range.
+
+    Raises:
+        RequestError: one is out of it.
+    """
+    for name, (low, high) in RANGES.items():
+        value = flags.get(name)
+        if value is not None and not low <= value <= high:
+            raise RequestError(f"--{name} {value}: must be from {low:g} to {high:g}")
+
+
+def check_pictures(
+    policy: str | Policy, interpolation: str | None, background: str, format: str, *, keep_metadata: bool
+) -> OutputSettings:
+    """Check what decides how a map and a photo become a picture.
+
+    Raises:
+        RequestError: it cannot be.
+    """
+    if format != "same" and format not in ENCODINGS:
+        raise RequestError(f"--format {format}: expected same, {', '.join(sorted(ENCODINGS))}")
+    try:
+        policy = load_policy(policy) if isinstance(policy, str) else policy
+        if interpolation:
+            policy = policy.with_interpolation(interpolation)
+        colour = parse_background(background)
+    except (PolicyError, ValueError) as error:
+        raise RequestError(str(error)) from error
+    if format == "jpeg" and colour is None:
+        raise RequestError("--background transparent: JPEG cannot be transparent; use --format png or webp")
+    return OutputSettings(policy, colour, format, keep_metadata)
+
+
+def check_engine(
+    model: str, file: str | None, device: str, precision: str, batch_size: int | None, local: bool
+) -> EngineConfig:
+    """Check weights, device and precision, and make the choices that are open.
+
+    If the run is here (`local`), so are the device and its best precision; workers elsewhere find their own device, or
+    fail.
+
+    Raises:
+        RequestError: one of them is not to be had.
+    """
+    from model.checkpoint import load_state
+    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, engine_of, usual_precision
+    from model.int8 import read_largest
+
+    try:
+        weights = locate(model, file)
+        if file:
+            load_state(weights)  # the published ones are known by their sha256; these may be anything
+        if local:
+            device = choose_device(device)
+            precision = choose_precision(precision, weights, engine_of(device))
+        else:  # the same for every worker, whatever each could do
+            precision = usual_precision(model) if precision == "auto" else precision
+            if precision == "int8":
+                read_largest(weights)  # to know that the ranges are there
+    except (WeightsError, DeviceError) as error:
+        raise RequestError(str(error)) from error
+    return EngineConfig(weights, device, precision, batch_size)
