@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pipeline.errors import RequestError
 from transforms.pixels.composite import parse_background
 from transforms.pixels.encode import ENCODINGS
+from transforms.pixels.decode import Limits
 from transforms.pixels.policy import Policy, PolicyError
 from transforms.pixels.render import OutputSettings
-from transforms.settings import load_policy
+from transforms.pixels.sharpen import Sharpening
+from transforms.settings import RunSettings, load_policy
 from weights.files import WeightsError, locate
 
 if TYPE_CHECKING:
@@ -23,6 +26,61 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_pixels": (1, 2**40),
     "batch_size": (1, 1024),
 }
+
+
+class Settings(TypedDict, total=False):
+    """The settings that a caller from Python seldom gives. They are the flags of `run` of those names."""
+
+    weights: str | None
+    device: str
+    precision: str
+    batch_size: int | None
+    sharpen: int
+    interpolation: str | None
+    keep_metadata: bool
+    max_bytes: int
+    max_pixels: int
+
+
+def make_settings(
+    policy: str | Policy = "0.7",
+    *,
+    output: str = "",
+    background: str = "white",
+    format: str = "same",
+    allow_private_addresses: bool = False,
+    model: str = "u2net",
+    weights: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | None = None,
+    sharpen: int = Sharpening().percent,
+    interpolation: str | None = None,
+    keep_metadata: bool = False,
+    max_bytes: int = Limits().max_bytes,
+    max_pixels: int = Limits().max_pixels,
+    local: bool = True,
+) -> RunSettings:
+    """Make the settings of a caller from Python, as the flags of `run` of those names would make them.
+
+    Args:
+        policy: what --policy takes, or a policy.
+        output: a checked folder; empty where none is written to.
+        local: as in check_engine.
+
+    Raises:
+        RequestError: what was asked for cannot be.
+    """
+    check_numbers(sharpen=sharpen, max_bytes=max_bytes, max_pixels=max_pixels, batch_size=batch_size)
+    pictures = check_pictures(policy, interpolation, background, format, keep_metadata=keep_metadata)
+    return RunSettings(
+        output=output,
+        engine=_known_engine(model, weights, device, precision, batch_size, local),
+        sharpening=Sharpening(percent=sharpen),
+        pictures=pictures,
+        limits=Limits(max_bytes, max_pixels),
+        allow_private=allow_private_addresses,
+    )
 
 
 def check_numbers(**flags: Any) -> None:
@@ -48,7 +106,8 @@ def check_pictures(
     if format != "same" and format not in ENCODINGS:
         raise RequestError(f"--format {format}: expected same, {', '.join(sorted(ENCODINGS))}")
     try:
-        policy = load_policy(policy) if isinstance(policy, str) else policy
+        if not isinstance(policy, Policy):
+            policy = load_policy(str(policy))  # callers from Python give numbers and paths too
         if interpolation:
             policy = policy.with_interpolation(interpolation)
         colour = parse_background(background)
@@ -71,9 +130,21 @@ def check_engine(
         RequestError: one of them is not to be had.
     """
     from model.checkpoint import load_state
-    from model.engine import DeviceError, EngineConfig, choose_device, choose_precision, engine_of, usual_precision
+    from model.engine import (
+        DEVICES,
+        PRECISIONS,
+        DeviceError,
+        EngineConfig,
+        choose_device,
+        choose_precision,
+        engine_of,
+        usual_precision,
+    )
     from model.int8 import read_largest
 
+    for name, value, words in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
+        if value not in ("auto", *words):
+            raise RequestError(f"--{name} {value}: expected auto, {', '.join(words)}")
     try:
         weights = locate(model, file)
         if file:
@@ -88,3 +159,7 @@ def check_engine(
     except (WeightsError, DeviceError) as error:
         raise RequestError(str(error)) from error
     return EngineConfig(weights, device, precision, batch_size)
+
+
+_known_engine = lru_cache(maxsize=16)(check_engine)
+"""The same, once a process: whoever asks for photo after photo should not have the weights read for each."""

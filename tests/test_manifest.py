@@ -385,7 +385,7 @@ def test_no_record_can_raise_and_a_report_can_hold_it(fields: dict[str, str], ba
     if "uri" in fields:
         fields["uri"] = prefix + fields["uri"]
     file = ManifestFile(f"{base}/m.csv", "csv", base)
-    (row,) = keep_apart([manifest._table_row(fields, file, 1)], "/out")
+    (row,) = keep_apart([manifest.row_of_record(fields, file, 1)], "/out")
     said = row.failure.message if row.failure else ""
     texts = [row.id, row.uri, row.source, row.category or "", said, *row.attributes, *row.attributes.values()]
     "".join(texts).encode()
