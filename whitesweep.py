@@ -36,7 +36,8 @@ from transforms.pixels.types import Cutout, MaskStatistics
 
 if TYPE_CHECKING:
     from pipeline.checks import Settings
-    from pipeline.embedding import PutOnWhite, U2NetModelHandler
+    from pipeline.model_handler import U2NetModelHandler
+    from pipeline.put_on_white import PutOnWhite
     from transforms.plain_rows import PhotoOutcome
 
 __all__ = [
@@ -128,11 +129,9 @@ def saliency_map(data: bytes, *, model: str = "u2net", **more: Unpack[Settings])
         'jpeg'
     """
     from pipeline.checks import make_settings
-    from transforms.one_photo import decoded, map_of
+    from transforms.one_photo import map_of
 
-    settings = make_settings(model=model, **more)
-    with decoded(data, settings) as photo:
-        return map_of(photo, settings)
+    return map_of(data, make_settings(model=model, **more))
 
 
 def network_input(data: bytes, *, sharpen: int = 150) -> NDArray[np.uint8]:
@@ -149,14 +148,10 @@ def network_input(data: bytes, *, sharpen: int = 150) -> NDArray[np.uint8]:
         >>> network_input(file.getvalue()).shape
         (320, 320, 3)
     """
-    from pipeline.checks import check_numbers
-    from transforms.one_photo import decoded, input_of
-    from transforms.settings import RunSettings, Sharpening
+    from pipeline.checks import make_settings
+    from transforms.one_photo import input_of
 
-    check_numbers(sharpen=sharpen)
-    settings = RunSettings("", sharpening=Sharpening(percent=sharpen))
-    with decoded(data, settings) as photo:
-        return input_of(photo, settings)
+    return input_of(data, make_settings(model=None, sharpen=sharpen))
 
 
 def load_policy(text: str) -> Policy:
@@ -181,8 +176,8 @@ def load_policy(text: str) -> Policy:
 
 _WITH_BEAM = {
     "PhotoOutcome": "transforms.plain_rows",
-    "PutOnWhite": "pipeline.embedding",
-    "U2NetModelHandler": "pipeline.embedding",
+    "PutOnWhite": "pipeline.put_on_white",
+    "U2NetModelHandler": "pipeline.model_handler",
 }
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pipeline.errors import RequestError
 from transforms.pixels.composite import parse_background
-from transforms.pixels.encode import ENCODINGS
 from transforms.pixels.decode import Limits
+from transforms.pixels.encode import ENCODINGS
 from transforms.pixels.policy import Policy, PolicyError
 from transforms.pixels.render import OutputSettings
 from transforms.pixels.sharpen import Sharpening
@@ -49,7 +49,7 @@ def make_settings(
     background: str = "white",
     format: str = "same",
     allow_private_addresses: bool = False,
-    model: str = "u2net",
+    model: str | None = "u2net",
     weights: str | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -66,6 +66,7 @@ def make_settings(
     Args:
         policy: what --policy takes, or a policy.
         output: a checked folder; empty where none is written to.
+        model: None if the network is not to be asked.
         local: as in check_engine.
 
     Raises:
@@ -75,7 +76,7 @@ def make_settings(
     pictures = check_pictures(policy, interpolation, background, format, keep_metadata=keep_metadata)
     return RunSettings(
         output=output,
-        engine=_known_engine(model, weights, device, precision, batch_size, local),
+        engine=None if model is None else known_engine(model, weights, device, precision, batch_size, local),
         sharpening=Sharpening(percent=sharpen),
         pictures=pictures,
         limits=Limits(max_bytes, max_pixels),
@@ -161,5 +162,5 @@ def check_engine(
     return EngineConfig(weights, device, precision, batch_size)
 
 
-_known_engine = lru_cache(maxsize=16)(check_engine)
+known_engine = lru_cache(maxsize=16)(check_engine)
 """The same, once a process: whoever asks for photo after photo should not have the weights read for each."""

@@ -88,8 +88,8 @@ def _apart(row: ManifestRow, output: str) -> ManifestRow:
         return replace(row, failure=Failure("manifest", "bad_row", message))
 
 
-class PackPlainRows(beam.DoFn):
-    """Plain rows to Batches, a thousand rows at a time and what is left of each bundle."""
+class _Pack(beam.DoFn):
+    """Pack a thousand rows at a time, and what is left of each bundle."""
 
     def __init__(self, folder: str, output: str) -> None:
         self.folder, self.output = folder, output
@@ -108,3 +108,18 @@ class PackPlainRows(beam.DoFn):
     def _flush(self) -> Iterator[Batch]:
         waiting, self._waiting = self._waiting, []
         return in_batches(waiting)
+
+
+class PackPlainRows(beam.PTransform):
+    """Make batches of manifest rows of plain ones.
+
+    folder: what relative uris are below. output: the output folder, among whose pictures no photo may lie.
+    """
+
+    def __init__(self, folder: str, output: str) -> None:
+        super().__init__()
+        self.folder, self.output = folder, output
+
+    def expand(self, rows: beam.PCollection) -> beam.PCollection:
+        """Map a PCollection of plain rows to one of Batch."""
+        return rows | "Pack" >> beam.ParDo(_Pack(self.folder, self.output)).with_output_types(Batch)
