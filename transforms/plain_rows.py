@@ -12,7 +12,7 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.errors import Failure, FatalError
-from transforms.manifest import BATCH, Batch, ManifestFile, in_batches, keep_apart, row_of_record
+from transforms.manifest import BATCH, LOGGER, Batch, ManifestFile, in_batches, keep_apart, row_of_record
 from transforms.output.schema import SCHEMA, to_record
 from transforms.tables import OWN_COLUMNS, Record, as_text, own_name
 from transforms.types import ManifestRow, Outcome
@@ -36,7 +36,9 @@ beam.coders.registry.register_coder(PhotoOutcome, beam.coders.RowCoder)
 
 
 def plain_outcome(outcome: Outcome) -> Any:
-    """Make a PhotoOutcome of an outcome."""
+    """Make a PhotoOutcome of an outcome. The traceback of a fault of ours is logged, as no run.json keeps it."""
+    if outcome.failure is not None and outcome.failure.trace:
+        LOGGER.error("%s: %s", outcome.row.uri, outcome.failure.trace)
     record = to_record(outcome.row)
     lists = {name: list(value) for name, value in record.items() if isinstance(value, tuple)}
     return PhotoOutcome(**{**record, **lists, ATTRIBUTES: dict(record[ATTRIBUTES])})
