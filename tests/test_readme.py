@@ -186,13 +186,9 @@ def test_every_policy_shown_is_one() -> None:
 
 
 def test_every_public_name_is_explained() -> None:
-    told = [
-        name for row in table(section(REFERENCE, "## From Python"), "name") for cell in row for name in quoted(cell)
-    ]
-    assert set(whitesweep.__all__) <= set(told)
-    assert {name for row in table(section(REFERENCE, "## From Python"), "name") for name in quoted(row[0])} <= set(
-        whitesweep.__all__
-    )
+    names = table(section(REFERENCE, "## From Python"), "name")
+    assert {name for row in names for name in quoted(row[0])} <= set(whitesweep.__all__)
+    assert {name for row in names for cell in row for name in quoted(cell)} >= set(whitesweep.__all__)
 
 
 # The report

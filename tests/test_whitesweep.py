@@ -19,6 +19,7 @@ from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 from apache_beam.transforms.combiners import CountCombineFn
 from apache_beam.transforms.window import FixedWindows
 from conftest import EXPECTED, ROOT, SHARED, draw_product, newest, report_rows, run
+from gs import emulator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,7 +29,7 @@ import whitesweep
 from model.engine import load
 from pipeline.checks import make_settings
 from pipeline.flags import make_parser
-from transforms import network
+from transforms import network, storage
 from transforms.output.maps import read_map
 from whitesweep import PhotoError, PhotoOutcome, PutOnWhite, RequestError, U2NetModelHandler, cut_out
 
@@ -123,7 +124,7 @@ def collected() -> list[Any]:
     return found
 
 
-def put(rows: Any, output: Path, **settings: Any) -> list[Any]:
+def put(rows: Any, output: Path | str, **settings: Any) -> list[Any]:
     """Put rows on white; give their outcomes by id."""
     with beam.Pipeline(runner="FnApiRunner") as root:
         _ = root | beam.Create(rows) | PutOnWhite(output, **{**SMALL, **settings}) | beam.Map(collect)
@@ -338,6 +339,27 @@ def test_rows_that_fail_for_different_reasons_are_told_apart(tmp_path: Path) -> 
     rows: list[Any] = ["text", {"attributes": 1}, {}, {}]
     messages = Counter(outcome.message for outcome in put(rows, tmp_path / "out"))
     assert sorted(messages.values()) == [1, 1, 2]
+
+
+def test_a_fault_of_ours_is_logged_with_its_traceback(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fault(*_: Any) -> None:
+        raise ZeroDivisionError("no luck")
+
+    monkeypatch.setattr("transforms.deliver.paint", fault)
+    (outcome,) = put([{"uri": str(photos / "plain.jpg")}], tmp_path / "out")
+    assert outcome.code == "internal_error"
+    assert 'in fault\n    raise ZeroDivisionError("no luck")' in caplog.text
+
+
+def test_a_bucket_is_a_folder_too(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with emulator(monkeypatch, "shop"):
+        storage.write("gs://shop/photos/plain.jpg", (photos / "plain.jpg").read_bytes())
+        (outcome,) = put([{"uri": "plain.jpg"}], "gs://shop/white", folder="gs://shop/photos", background="#f4f4f4")
+        assert (outcome.status, outcome.output_uri) == ("processed", "images/plain.jpg")
+        picture = storage.read(f"gs://shop/white/{outcome.output_uri}").data
+    assert picture == cut_out((photos / "plain.jpg").read_bytes(), background="#f4f4f4", **SMALL).data
 
 
 def test_a_second_time_maps_are_taken_from_the_store(photos: Path, tmp_path: Path, monkeypatch: Any) -> None:
