@@ -227,7 +227,7 @@ def test_a_setting_that_cannot_be_is_one_line(wrong: dict[str, Any], said: str, 
 
 
 def test_a_policy_that_does_not_exist_is_one_line() -> None:
-    with pytest.raises(whitesweep.PolicyError, match="--policy otus: expected a threshold such as 0.7, fixed"):
+    with pytest.raises(whitesweep.PolicyError, match=r"--policy otus: expected a threshold such as 0\.7, fixed"):
         whitesweep.load_policy("otus")
 
 
