@@ -7,8 +7,10 @@
 #   ./run_pipeline.sh test ARGUMENT …  only pytest, with these arguments
 #
 # PYTHON=/path/to/python3.11 chooses the interpreter; otherwise the first of python3.11, python3.12, python3 that fits.
-# Packages go into .venv beside this script. .venv/ready is written last and tells what was installed there; a .venv that
-# has a setup.log but no such stamp was interrupted, is not trusted, and is built anew (pip's cache makes that quick).
+# Packages go into .venv beside this script, in three sets, each with all of the one before it: what a run on a CPU uses;
+# torch, if there is a GPU, or `--device cuda` or a .pth file among the arguments; what the tests use. A set that is wanted
+# later is added. The stamps .venv/ready, ready-torch and ready-test are written last and tell what was installed there; a
+# .venv that has a setup.log but no stamp was interrupted, is not trusted, and is built anew (pip's cache makes that quick).
 set -euo pipefail
 unset CDPATH
 
@@ -34,7 +36,27 @@ other_python() {
     ! grep -qxF "version = $("$PYTHON" -c 'import platform; print(platform.python_version())' 2>&1)" "$venv/pyvenv.cfg" 2>/dev/null
 }
 
+# True if the set of this stamp is installed.
 ready() { [ -x "$python" ] && state 2>/dev/null | cmp -s - "$venv/$1" && ! other_python; }
+
+# True if these arguments or this machine want torch. nvidia-smi lists the GPUs that can be used here, in a container too,
+# where the host's driver can be seen in /proc whether or not the container was given a GPU.
+wants_torch() {
+  case " $* " in
+    *" --device"[\ =]"cuda "* | *.pth" "*) return 0 ;;
+    *" --device"[\ =]"cpu "*) return 1 ;;
+  esac
+  case $(nvidia-smi -L 2>/dev/null) in GPU*) ;; *) return 1 ;; esac
+}
+
+# Say what the set of a stamp takes.
+size_of() {
+  case $1 in
+    ready) echo "300 MB to download, 1.1 GB on disk" ;;
+    ready-torch) echo "3 GB to download, 6 GB on disk" ;;
+    ready-test) echo "3.1 GB to download, 6.3 GB on disk" ;;
+  esac
+}
 
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 
@@ -57,12 +79,12 @@ choose_python() {
   fail "${problem:-"${PYTHON:-python3} is no Python that runs; $advice"}"
 }
 
-# Say in a few words why the set-up failed.
+# Say in a few words why the set-up of a stamp's set failed.
 reason() {
   local free
   free=$(df -Pk "$root" | awk 'NR == 2 { print $4 }')
   if grep -qE 'No space left on device|Disk quota exceeded' "$log" || [ "${free:-102400}" -lt 102400 ]; then
-    echo "the disk is full: the packages take 6 GB in $venv, and pip's cache 3 GB"
+    echo "the disk is full: the packages take $(size_of "$1"), and pip's cache what was downloaded"
   elif grep -qE "name resolution|Name or service not known|nodename nor servname|Network is unreachable|No route to host|Connection refused|\
 Connection reset|NewConnectionError|ProxyError|SSLError|timed out|Max retries exceeded" "$log"; then
     echo "the package index cannot be reached: is the network there?"
@@ -77,11 +99,15 @@ Connection reset|NewConnectionError|ProxyError|SSLError|timed out|Max retries ex
 # Give the stamps back if pip stopped before it changed anything: without a network, say, what worked goes on working.
 restore() { grep -q '^Installing collected packages' "$log" || mv "$venv"/before/* "$venv" 2>/dev/null || true; }
 
-step() { "$@" >>"$log" 2>&1 || { restore; fail "set-up failed: $(reason) (all of it: $log)"; }; }
+step() { "$@" >>"$log" 2>&1 || { restore; fail "set-up failed: $(reason "$stamp") (all of it: $log)"; }; }
 
-# Install the packages, with `test` as argument those of the tests too.
+# Install the set of a stamp.
 set_up() {
-  local extras=${1:-}
+  local stamp=$1 extras=heif stamps=(ready) each
+  case $stamp in
+    ready-torch) extras=heif,torch stamps+=(ready-torch) ;;
+    ready-test) extras=heif,test stamps+=(ready-torch ready-test) ;;
+  esac
   trap 'restore; say "interrupted; the next start completes the set-up"; exit 130' INT
   cd "$root"
   if [ -e "$log" ] && [ ! -e "$venv/ready" ] || other_python || ! version_of "$python" | grep -qxE '3\.1[12]'; then
@@ -89,20 +115,20 @@ set_up() {
     rm -rf "$venv.old"
     [ ! -e "$venv" ] || mv "$venv" "$venv.old"  # in one step, so that a half-removed one is never taken for a whole one
     rm -rf "$venv.old"
-    say "setting up in $venv with Python $version ($chosen): about 3 GB to download, 6 GB on disk"
+    say "setting up in $venv with Python $version ($chosen)"
   fi
   # pip unpacks gigabytes under TMPDIR, and /tmp is often a small piece of memory
   mkdir -p "$venv/tmp" "$venv/before" && : >"$log" || fail "cannot write to $venv"
   mv "$venv"/ready* "$venv/before" 2>/dev/null || true  # until all is done, nothing is ready
   export TMPDIR=$venv/tmp
   [ -x "$python" ] || step "$chosen" -m venv "$venv"
-  say "installing packages, a few minutes the first time; details in $log"
+  say "installing packages, in all about $(size_of "$stamp"); details in $log"
   local pip=("$python" -m pip install --disable-pip-version-check --no-input --progress-bar off -c constraints.txt)
   step "${pip[@]}" setuptools  # first, so that the next step builds with the pinned one and downloads no other
-  step "${pip[@]}" --no-build-isolation -e ".[heif${extras:+,$extras}]"
+  step "${pip[@]}" --no-build-isolation -e ".[$extras]"
   rm -rf "$TMPDIR" "$venv/before"
-  for stamp in ready ${extras:+ready-test}; do
-    state >"$venv/$stamp.part" && mv "$venv/$stamp.part" "$venv/$stamp" || fail "cannot write to $venv"
+  for each in "${stamps[@]}"; do
+    state >"$venv/$each.part" && mv "$venv/$each.part" "$venv/$each" || fail "cannot write to $venv"
   done
   say "set up in $SECONDS s; the next start takes no time"
 }
@@ -113,7 +139,7 @@ set_up_alone() (
     exec 9>"$root/.venv.lock" || fail "cannot write to $root"
     flock -n 9 || { say "waiting for another set-up of $venv"; flock 9; }
   fi
-  ready "$1" || set_up "${2:-}"
+  ready "$1" || set_up "$1"
 )
 
 # Fetch the weights if a file is missing; whether they are the right ones is checked when they are loaded.
@@ -139,7 +165,7 @@ export DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA=True
 
 if [ "$1" = test ]; then
   shift
-  ready ready-test || set_up_alone ready-test test
+  ready ready-test || set_up_alone ready-test
   need_weights --keep_onnx
   cd "$root"
   if [ $# -gt 0 ]; then
@@ -151,7 +177,13 @@ if [ "$1" = test ]; then
   exec "$python" -m pytest -n 2 --dist loadfile  # a file makes its fixtures once
 fi
 
-ready ready || set_up_alone ready
+if ! ready ready-torch; then
+  if wants_torch "$@"; then
+    set_up_alone ready-torch
+  elif ! ready ready; then
+    set_up_alone ready
+  fi
+fi
 case " $* " in
   *" --help "* | *" -h "* | *" --weights"[\ =]*) ;;  # nothing of ours is needed
   *) need_weights ;;

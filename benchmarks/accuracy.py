@@ -21,15 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.cpus import available_cpus
-from model.engine import PRECISIONS, EngineConfig, load
+from model.engine import PRECISIONS, EngineConfig
+from model.load import load
+from model.machine import available_cpus
 from transforms.pixels.composite import composite
 from transforms.pixels.decode import decode
-from transforms.pixels.sharpen import SIDE, Sharpening, network_input, sharpen
+from transforms.pixels.sharpen import Sharpening, network_input, sharpen
 from transforms.pixels.threshold import make_mask
 from transforms.pixels.types import Photo
 from transforms.pixels.upsample import upsample
 from transforms.settings import load_policy
+from weights.architecture import SIDE
 from weights.files import locate
 
 METRICS = "pysodmetrics==1.6.2"

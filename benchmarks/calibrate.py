@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from model import openvino_graph
 from model.checkpoint import State, load_state
-from model.cpus import available_cpus
 from model.int8 import Largest, ranges_file, ranges_json
+from model.machine import available_cpus
 from model.openvino_int8 import sources
-from model.openvino_runtime import ops, ov
+from model.openvino_ops import ops, ov
 from transforms.errors import PhotoError
 from transforms.pixels.decode import decode
 from transforms.pixels.sharpen import network_input

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.cpus import available_cpus
-from model.engine import choose_device
+from model.load import choose_device
+from model.machine import available_cpus
 
 SAMPLES = ("utilization.gpu", "utilization.memory", "power.draw", "clocks.sm", "memory.used")
 """What nvidia-smi is asked for while something runs: per cent, per cent, W, MHz, MiB."""

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.process import measured
-from model.cpus import available_cpus
+from model.machine import available_cpus
 from transforms.output.earlier import newest_report
 from transforms.output.maps import load_map, store_map
 from transforms.pixels.types import SaliencyMap

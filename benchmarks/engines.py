@@ -17,10 +17,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from model.cpus import available_cpus
-from model.engine import DeviceError, Engine, EngineConfig
+from model.engine import PRECISIONS, DeviceError, Engine, EngineConfig
+from model.load import choose_precision
+from model.machine import available_cpus
 from model.openvino_engine import OpenVinoEngine
 from model.torch_engine import TorchEngine
+from weights.architecture import MODELS, SIDE
 from weights.fetch import fetch
 from weights.files import locate
 
@@ -43,21 +45,22 @@ def of_onnx_runtime(model: str, images: NDArray[np.uint8]) -> Callable[[], objec
 def main() -> None:
     """Measure, and print Markdown."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--model", nargs="+", default=["u2net", "u2netp"], choices=["u2net", "u2netp"])
+    parser.add_argument("--model", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--photos", type=int, default=4, help="photos a round, for each core")
     flags = parser.parse_args()
-    images = np.random.default_rng(0).integers(0, 256, (flags.photos * available_cpus(), 320, 320, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (flags.photos * available_cpus(), SIDE, SIDE, 3), np.uint8)
     print("| model | engine | ms a photo | times as fast as ONNX Runtime |\n|---|---|---|---|")
     for model in flags.model:
         calls = {f"ONNX Runtime {onnxruntime.__version__} fp32": of_onnx_runtime(model, images)}
         weights = locate(model)
-        for kind in (OpenVinoEngine, TorchEngine):
-            for precision in ("fp32", "bf16", "int8"):
+        for name, kind in (("openvino", OpenVinoEngine), ("torch", TorchEngine)):
+            for precision in PRECISIONS:
                 try:
-                    engine = kind(EngineConfig(weights, "cpu", precision))
+                    choose_precision(precision, weights, name)
                 except DeviceError:
                     continue
+                engine = kind(EngineConfig(weights, "cpu", precision))
                 calls[f"{engine.name} {precision}"] = of_engine(engine, images)
         best = dict.fromkeys(calls, float("inf"))
         for number in range(flags.rounds + 1):

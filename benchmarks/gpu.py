@@ -29,8 +29,9 @@ from benchmarks.rates import (
     random_weights,
     run_pipeline,
 )
-from model.cpus import available_cpus
-from model.engine import PRECISIONS, DeviceError, choose_precision, engine_of
+from model.engine import PRECISIONS, DeviceError
+from model.load import choose_precision, engine_of
+from model.machine import available_cpus
 from weights.files import WeightsError, WeightsFile, locate
 
 PARTS = ("engine", "pipeline", "parity")

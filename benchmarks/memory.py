@@ -23,15 +23,16 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.process import measured
-from model.engine import choose_precision, engine_of
-from model.memory import keep_buffers
+from model.load import choose_precision, engine_of
+from model.machine import keep_buffers
 from transforms.output.maps import map_key, store_map
 from transforms.pixel_budget import bytes_to_render
 from transforms.pixels.decode import decode
 from transforms.pixels.render import OutputSettings, render
-from transforms.pixels.sharpen import SIDE, Sharpening, network_input
+from transforms.pixels.sharpen import Sharpening, network_input
 from transforms.pixels.types import SaliencyMap
 from transforms.settings import MapOrigin, MapSettings
+from weights.architecture import SIDE
 from weights.files import locate
 
 PREDICTED = 20
@@ -41,8 +42,9 @@ BESIDE = 40  # photos of one megapixel beside them
 MODEL_ALONE = """
 import sys, threading
 import numpy as np
-from model.cpus import available_cpus
-from model.engine import EngineConfig, load
+from model.machine import available_cpus
+from model.engine import EngineConfig
+    from model.load import load
 from weights.files import locate
 engine = load(EngineConfig(locate(sys.argv[1]), "cpu", sys.argv[2]))
 black = np.zeros((1, 320, 320, 3), np.uint8)

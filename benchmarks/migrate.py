@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from benchmarks.process import measured
-from model.cpus import available_cpus
+from model.machine import available_cpus
 
 DIFFERENT = 20  # photos that differ; the others are copies under other names, which cost a migration just as much
 POLICY = "0.5"

@@ -43,7 +43,8 @@ import transforms.output.schema
 import transforms.process
 import transforms.saliency
 from benchmarks.shop import Record, Shop
-from model.engine import Engine, load
+from model.engine import Engine
+from model.load import load
 from pipeline.cli import main as whitesweep
 
 EXPIRY_S = 1.0

@@ -42,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from model.cpus import available_cpus
+from model.machine import available_cpus
 from weights.fetch import fetch
 from weights.published import FOLDER
 

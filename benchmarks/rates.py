@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from model.cpus import available_cpus
-from model.engine import SIDE, Engine, EngineConfig, load
-from model.memory import keep_buffers
+from model.engine import Engine, EngineConfig
+from model.load import load
+from model.machine import available_cpus, keep_buffers
 from transforms.pixels.decode import decode
 from transforms.pixels.encode import encode
-from weights.convert import convolutions, safetensors_bytes
+from weights.architecture import SIDE, convolutions
+from weights.convert import safetensors_bytes
 from weights.files import WeightsFile, locate
 
 GFLOP = {"u2net": 117.2, "u2netp": 39.5}

@@ -29,9 +29,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.process import Measured, measured
-from model.cpus import available_cpus
-from model.engine import Engine, EngineConfig, choose_precision, engine_of, load
-from model.memory import keep_buffers
+from model.engine import Engine, EngineConfig
+from model.load import choose_precision, engine_of, load
+from model.machine import available_cpus, keep_buffers
 from transforms.deliver import finish
 from transforms.output.commit import RunInfo
 from transforms.pixels.decode import decode

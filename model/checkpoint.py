@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from weights.convert import convolutions
+from weights.architecture import convolutions
 from weights.files import WeightsError, WeightsFile, read
 
 BATCH_NORM_EPSILON = 1e-5  # torch's default, which the authors trained with

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.engine import SIDE
+from weights.architecture import SIDE
 
 WARM_UPS = 3  # passes before the capture, as torch's own make_graphed_callables has it
 

@@ -18,16 +18,9 @@ from numpy.typing import NDArray
 from model import u2net
 from model.checkpoint import load_state
 from model.cuda_device import Buffers, Device, Slot, Step, first_line, is_out_of_memory
-from model.engine import (
-    SIDE,
-    DeviceError,
-    DeviceFaultError,
-    Engine,
-    EngineConfig,
-    OutOfMemoryError,
-    choose_precision,
-)
+from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
 from model.torch_engine import DTYPES, NOT_A_NUMBER, are_finite, forward, place, quantise
+from weights.architecture import SIDE
 
 SLOTS = 4
 """Batches under way: one is computed, one is on the device already, and two are written or read by threads that may
@@ -49,12 +42,11 @@ class CudaEngine(Engine):
     """U²-Net on a GPU. Short batches are padded to the fixed shape, longer ones split."""
 
     def __init__(self, config: EngineConfig, device: Device | None = None) -> None:
-        """Read, verify and place the weights (see engine.load), and find the batch size that fits."""
+        """Read, verify and place the weights (see load.load), and find the batch size that fits."""
         state = load_state(config.weights)
         try:
             self._device = device or Device()
-            kind = "cuda" if self._device.kind == "cuda" else "torch"
-            self._dtype = DTYPES[choose_precision(config.precision, config.weights, kind)]
+            self._dtype = DTYPES[config.precision]
             self._network = place(u2net.build(config.weights.model, state), self._device.kind, self._dtype)
             self.size_bytes = sum(p.numel() * p.element_size() for p in self._network.parameters())
             self.batch_size = config.batch_size or 16

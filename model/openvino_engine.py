@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from model import openvino_graph
 from model.checkpoint import load_state
-from model.cpus import available_cpus
-from model.engine import SIDE, Engine, EngineConfig, choose_precision, computes_in_bf16
+from model.engine import Engine, EngineConfig
 from model.int8 import read_largest
-from model.memory import give_back
+from model.machine import available_cpus, cpu_computes_in_bf16, give_back
 from model.openvino_int8 import Quantizer
-from model.openvino_runtime import ov
+from model.openvino_ops import ov
+from weights.architecture import SIDE
 
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 
@@ -23,12 +23,12 @@ class OpenVinoEngine(Engine):
     """U²-Net on a CPU: photo by photo, one stream of one thread for each caller."""
 
     def __init__(self, config: EngineConfig) -> None:
-        """Read, verify and place the weights (see engine.load)."""
+        """Read, verify and place the weights (see load.load)."""
         self.name = f"openvino {ov.__version__.partition('-')[0]}"
         self.batch_size = config.batch_size or 1
-        precision = choose_precision(config.precision, config.weights, "openvino")
+        precision = config.precision
         int8 = Quantizer(read_largest(config.weights)) if precision == "int8" else None
-        bf16 = precision == "bf16" or (precision == "int8" and computes_in_bf16("openvino"))  # what int8 leaves out
+        bf16 = precision == "bf16" or (precision == "int8" and cpu_computes_in_bf16())  # what int8 leaves out
         state = load_state(config.weights)
         self.size_bytes = sum(array.size for array in state.values()) * BYTES[precision]
         graph = openvino_graph.build(config.weights.model, state, bf16, int8)

@@ -6,21 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.bfloat16 import constant_part, round_filters
 from model.checkpoint import State
-from model.engine import MEAN, SIDE, STD
-from model.openvino_runtime import ops, ov
-from weights.convert import SIDE_STAGES, STAGES
+from model.openvino_int8 import Quantizer
+from model.openvino_ops import grow_to, ops, ov, shrink, size
+from weights.architecture import MEAN, SIDE, SIDE_STAGES, STAGES, STD, Stage
 
-if TYPE_CHECKING:
-    from model.openvino_int8 import Quantizer
-
-FLAT = ("stage5", "stage6", "stage5d")  # RSU4F: dilated instead of pooled
 BOUND = float(np.finfo(np.float32).max)
 
 
@@ -51,23 +45,21 @@ class _Builder:
     def block(self, x: ov.Node, name: str, dilation: int = 1, again: Sequence[int] = ()) -> ov.Node:
         return ops.relu(self.convolution(x, f"{name}.conv_s1", dilation, again), name=name)
 
-    def stage(self, x: ov.Node, name: str, depth: int) -> ov.Node:
-        flat = name in FLAT
-        dilations = [1 << level if flat else 1 + (level == depth - 1) for level in range(depth)]
-        features = self.block(x, f"{name}.rebnconvin")
+    def stage(self, x: ov.Node, stage: Stage) -> ov.Node:
+        features = self.block(x, f"{stage.name}.rebnconvin")
         skips, x = [], features
-        for level in range(1, depth):
-            x = self.block(x, f"{name}.rebnconv{level}", dilations[level - 1])
+        for level in range(1, stage.depth):
+            x = self.block(x, f"{stage.name}.rebnconv{level}", stage.dilation(level))
             skips.append(x)
-            if not flat and level < depth - 1:
+            if stage.pools(level):
                 x = shrink(x)
-        below = f"{name}.rebnconv{depth}"
-        x = self.block(x, below, dilations[depth - 1])
-        for level in range(depth - 1, 0, -1):
+        below = f"{stage.name}.rebnconv{stage.depth}"
+        x = self.block(x, below, stage.dilation(stage.depth))
+        for level in range(stage.depth - 1, 0, -1):
             x, again = self.join(x, below, skips.pop())
-            below = f"{name}.rebnconv{level}d"
-            x = self.block(x, below, dilations[level - 1] if flat else 1, again)
-        return ops.add(x, features, name=name)
+            below = f"{stage.name}.rebnconv{level}d"
+            x = self.block(x, below, stage.dilation(level), again)
+        return ops.add(x, features, name=stage.name)
 
     def join(self, x: ov.Node, block: str, skip: ov.Node) -> tuple[ov.Node, Sequence[int]]:
         """Set a block's output, grown, before the skip, and behind both what is constant in the block's channels.
@@ -88,23 +80,23 @@ def build(model: str, state: State, bf16: bool = False, int8: Quantizer | None =
     """Build the network: uint8 [1, 320, 320, 3] RGB in, float32 [1, 320, 320] probability out.
 
     Args:
-        model: `u2net` or `u2netp`.
+        model: one of architecture.MODELS.
         state: its parameters, as checkpoint.load_state gives them.
         bf16: whether it will run in bfloat16.
         int8: what makes some of its convolutions int8.
     """
-    builder, depths = _Builder(state, bf16, int8), {name: depth for name, depth, *_ in STAGES[model]}
+    builder, stages = _Builder(state, bf16, int8), {stage.name: stage for stage in STAGES[model]}
     images = ops.parameter([1, SIDE, SIDE, 3], np.uint8, name="images")
     x, skips = normalise(images), []
     for number in range(1, 6):
-        x = builder.stage(x, f"stage{number}", depths[f"stage{number}"])
+        x = builder.stage(x, stages[f"stage{number}"])
         skips.append(x)
         x = shrink(x)
-    outputs = {"stage6": builder.stage(x, "stage6", depths["stage6"])}
-    x = outputs["stage6"]
+    x = builder.stage(x, stages["stage6"])
+    outputs = {"stage6": x}
     for number in range(5, 0, -1):
         skip, name = skips.pop(), f"stage{number}d"
-        x = outputs[name] = builder.stage(ops.concat([grow_to(x, skip), skip], 1), name, depths[name])
+        x = outputs[name] = builder.stage(ops.concat([grow_to(x, skip), skip], 1), stages[name])
     sides = [builder.convolution(outputs[stage], f"side{n}") for n, stage in enumerate(SIDE_STAGES, start=1)]
     logits = builder.convolution(ops.concat([sides[0], *(grow_to(side, sides[0]) for side in sides[1:])], 1), "outconv")
     return ov.Model([ops.squeeze(ops.sigmoid(logits), [1])], [images], model)
@@ -116,26 +108,3 @@ def normalise(images: ov.Node) -> ov.Node:
     largest = ops.maximum(ops.reduce_max(pixels, [1, 2, 3], True), np.float32(1))
     mean, std = (np.array(values, np.float32)[None, :, None, None] for values in (MEAN, STD))
     return ops.divide(ops.subtract(ops.divide(pixels, largest), mean), std)
-
-
-def shrink(x: ov.Node) -> ov.Node:
-    """Halve the resolution by 2×2 max pooling, rounding odd sizes up."""
-    return ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2], "ceil").output(0)
-
-
-def grow_to(x: ov.Node, like: ov.Node) -> ov.Node:
-    """Resize to the height and width of another node, bilinearly."""
-    return ops.interpolate(
-        x,
-        size(like),
-        "linear_onnx",
-        "sizes",
-        coordinate_transformation_mode="half_pixel",
-        axes=np.array([2, 3]),
-        name=f"{x.get_friendly_name()} grown",
-    )
-
-
-def size(x: ov.Node) -> NDArray[np.int64]:
-    """Give a node's height and width."""
-    return np.array(x.get_output_shape(0)[2:] if isinstance(x, ov.Node) else x.get_shape()[2:], np.int64)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeAlias
 
 import numpy as np
 
 from model.int8 import ACTIVATION, Array, Largest, round_filters, step
-from model.openvino_graph import shrink
-from model.openvino_runtime import ops, ov
-
-Tensor: TypeAlias = ov.Node | ov.Output
+from model.openvino_ops import Tensor, ops, ov, shrink
 
 
 def sources(x: Tensor) -> Iterator[ov.Node]:

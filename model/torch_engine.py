@@ -12,8 +12,9 @@ from torch import Tensor
 
 from model import u2net
 from model.checkpoint import load_state
-from model.cpus import available_cpus
-from model.engine import MEAN, STD, Engine, EngineConfig, OutOfMemoryError, choose_precision
+from model.engine import Engine, EngineConfig, OutOfMemoryError
+from model.machine import available_cpus
+from weights.architecture import MEAN, STD
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NOT_A_NUMBER = "the network returned a value that is not a number"
@@ -23,10 +24,10 @@ class TorchEngine(Engine):
     """U²-Net on a CPU: photo by photo, each on one thread."""
 
     def __init__(self, config: EngineConfig) -> None:
-        """Read, verify and place the weights (see engine.load)."""
+        """Read, verify and place the weights (see load.load)."""
         self.name = f"torch {torch.__version__}"
         self.batch_size = config.batch_size or 1
-        self._dtype = DTYPES[choose_precision(config.precision, config.weights, "torch")]
+        self._dtype = DTYPES[config.precision]
         self._network = place(u2net.build(config.weights.model, load_state(config.weights)), "cpu", self._dtype)
         self.size_bytes = sum(p.numel() * p.element_size() for p in self._network.parameters())
         self._callers = threading.BoundedSemaphore(available_cpus())

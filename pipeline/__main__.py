@@ -1,12 +1,10 @@
 """`python -m pipeline`: what run_pipeline.sh hands over to."""
 
-import logging
-import os
 import sys
 
 if __name__ == "__main__":
-    logging.getLogger().setLevel(logging.CRITICAL)  # Beam warns of what it could not import while it is imported
     from pipeline.cli import main
+    from transforms.beam_faults import leave
 
     try:
         code = main(sys.argv[1:])
@@ -14,4 +12,4 @@ if __name__ == "__main__":
         sys.stderr.flush()
     except BrokenPipeError:  # whoever read our output has gone, as `| head` does
         code = 141
-    os._exit(code)  # after a run that stopped, Beam's worker threads would go on to the end of their bundles
+    leave(code)

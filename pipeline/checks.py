@@ -131,17 +131,9 @@ def check_engine(
         RequestError: one of them is not to be had.
     """
     from model.checkpoint import load_state
-    from model.engine import (
-        DEVICES,
-        PRECISIONS,
-        DeviceError,
-        EngineConfig,
-        choose_device,
-        choose_precision,
-        engine_of,
-        usual_precision,
-    )
+    from model.engine import DEVICES, PRECISIONS, DeviceError, EngineConfig
     from model.int8 import read_largest
+    from model.load import choose_device, choose_precision, engine_of, usual_precision
 
     for name, value, words in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
         if value not in ("auto", *words):

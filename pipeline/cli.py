@@ -7,7 +7,6 @@ was touched. 130, 143: Ctrl-C or SIGTERM stopped it.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
@@ -53,8 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("whitesweep: interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(130)  # Beam's worker threads would go on to the end of their bundles
+        return 130
 
 
 def _set_up_logging(verbose: bool) -> None:

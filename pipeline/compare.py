@@ -9,20 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from pipeline.contact_sheet import GAP, PAPER, open_tile
+from pipeline.contact_sheet import compared, lay_out, open_tile
 from pipeline.errors import RequestError
-from pipeline.execute import run_graph
 from pipeline.graph import build_compare
+from pipeline.launch import run_graph
 from pipeline.options import absolute, check_beam, check_output
 from transforms import storage
 from transforms.output.earlier import NoReportError, newest_report
 from transforms.output.maps import load_map
-from transforms.pixels.composite import composite
 from transforms.pixels.policy import Policy, PolicyError
-from transforms.pixels.threshold import make_mask
 from transforms.settings import load_policy
 
 TILE = 160  # pixels
@@ -94,28 +91,18 @@ def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]]) -> None:
     """Draw photo, map, A and B of each row, two rows beside each other, the most changed first."""
     settings = _settings(request.source)
     folders, allow_private = settings.get("manifest_folders", []), settings.get("allow_private_addresses", False)
-    step = TILE + GAP
-    lines = -(-max(len(changed), 1) // 2)
-    sheet = Image.new("RGB", (8 * step + 3 * GAP, lines * step + GAP), PAPER[:3])
-    for number, row in enumerate(changed):
+    groups: list[list[Image.Image]] = []
+    for row in changed:
         saliency = load_map(f"{request.source}/maps", row["map_key"])
+        if saliency is None:
+            groups.append([])
+            continue
         uris = (storage.join(folder, row["uri"]) for folder in folders)  # to one of which its uri is relative
         photo = next((tile for uri in uris if (tile := open_tile(uri, TILE, allow_private))), None)
-        if saliency is None:
-            continue
-        tile = photo or Image.fromarray(saliency.pixels).resize((TILE, TILE)).convert("RGB")
-        pixels = np.asarray(tile)
-        tiles = [tile, Image.fromarray(saliency.pixels).resize(tile.size)]
-        for policy in (request.first, request.second):
-            _, rule = policy.rule_for(row["category"], row["attributes"])
-            alpha = make_mask(rule, saliency.pixels, tile.size).alpha
-            tiles.append(Image.fromarray(composite(pixels, alpha)))
-        for position, picture in enumerate(tiles):
-            left = GAP + (number % 2) * (4 * step + GAP) + position * step
-            top = GAP + (number // 2) * step
-            sheet.paste(picture, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
+        rules = [policy.rule_for(row["category"], row["attributes"])[1] for policy in (request.first, request.second)]
+        groups.append(compared(photo, saliency.pixels, rules, TILE))
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
+    lay_out(groups, groups_a_row=2, side=TILE).save(buffer, "PNG")
     storage.write(f"{request.output}/{SHEET}", buffer.getvalue(), "image/png")
 
 

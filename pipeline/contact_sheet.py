@@ -1,38 +1,56 @@
-"""Contact sheets: photos before and after, small, side by side in one picture."""
+"""Contact sheets: pictures before and after, small, side by side in one picture."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from transforms import storage
 from transforms.errors import PhotoError
+from transforms.pixels.composite import composite
 from transforms.pixels.decode import Limits
+from transforms.pixels.methods import Pixels
+from transforms.pixels.policy import Rule
+from transforms.pixels.threshold import make_mask
 
 GAP = 6  # pixels between pictures
 PAPER = (196, 200, 205, 255)  # grey enough that white backgrounds stand out
 
 
 def contact_sheet(pairs: Iterable[tuple[str, str]], pairs_a_row: int, side: int) -> Image.Image:
-    """Lay out pairs of before and after; each picture is fitted into a square.
+    """Lay out pairs of before and after.
 
     Args:
         pairs: URIs of photo and cutout; a picture that cannot be read stays blank.
         pairs_a_row: pairs beside each other.
-        side: pixels of a square.
+        side: pixels of the square that each picture is fitted into.
     """
-    tiles = [(_tile(before, side), _tile(after, side)) for before, after in pairs]
-    rows = -(-len(tiles) // pairs_a_row)
-    pair_width = 2 * side + 3 * GAP
-    sheet = Image.new("RGB", (pairs_a_row * pair_width + GAP, rows * (side + GAP) + GAP), PAPER[:3])
-    for number, pair in enumerate(tiles):
-        row, column = divmod(number, pairs_a_row)
-        for position, tile in enumerate(pair):
-            left = column * pair_width + GAP + position * (side + GAP) + (side - tile.width) // 2
+    return lay_out([[_tile(before, side), _tile(after, side)] for before, after in pairs], pairs_a_row, side)
+
+
+def lay_out(groups: Sequence[Sequence[Image.Image]], groups_a_row: int, side: int) -> Image.Image:
+    """Lay out groups of pictures, none larger than a square of `side` pixels; an empty one leaves its place free."""
+    rows, longest = max(1, -(-len(groups) // groups_a_row)), max(map(len, groups), default=0)
+    width = longest * (side + GAP) + GAP
+    sheet = Image.new("RGB", (groups_a_row * width + GAP, rows * (side + GAP) + GAP), PAPER[:3])
+    for number, group in enumerate(groups):
+        row, column = divmod(number, groups_a_row)
+        for position, tile in enumerate(group):
+            left = column * width + GAP + position * (side + GAP) + (side - tile.width) // 2
             sheet.paste(tile, (left, row * (side + GAP) + GAP + (side - tile.height) // 2))
     return sheet
+
+
+def compared(photo: Image.Image | None, pixels: Pixels, rules: Iterable[Rule], side: int) -> list[Image.Image]:
+    """Draw a photo (without one, its map), the map, and what each rule makes of them. pixels: uint8 [320, 320]."""
+    plain = Image.fromarray(pixels)
+    tile = photo or plain.resize((side, side)).convert("RGB")
+    masks = (make_mask(rule, pixels, tile.size).alpha for rule in rules)
+    cutouts = [Image.fromarray(composite(np.asarray(tile), alpha)) for alpha in masks]
+    return [tile, plain.resize(tile.size), *cutouts]
 
 
 def _tile(uri: str, side: int) -> Image.Image:

@@ -28,7 +28,7 @@ def demo(flags: argparse.Namespace, others: Sequence[str]) -> int:
     """Render, run, measure; give the exit code of the run."""
     from sample import write_sample
 
-    if storage.scheme(flags.output) != "file":
+    if not storage.is_local(flags.output):
         raise RequestError(f"--output {flags.output}: the demo writes to a local folder")
     output = Path(flags.output).absolute()
     flags.output, flags.manifest = str(output / "white"), [str(output / "catalog" / "manifest.csv")]

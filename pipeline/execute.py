@@ -1,26 +1,16 @@
-"""Build the graph of a request, run it, and say how it went."""
+"""A run's life: the lease, the sweep, the graph, its summary, and what of the runs before goes."""
 
 from __future__ import annotations
 
-import gc
-import io
 import logging
-import os
-import re
-import shlex
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
-
-import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
 from pipeline.errors import RequestError, RunError
 from pipeline.graph import build_run
+from pipeline.launch import run_graph
 from pipeline.options import RunRequest, find_report, make_folder
 from pipeline.signals import StoppedError, stopping_gently
 from pipeline.summary import summarise
@@ -109,72 +99,3 @@ def _may_be_committed(info: RunInfo) -> bool:
         return True
     except NoReportError:
         return False
-
-
-def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pipeline], None]) -> None:
-    """Build a graph and run it to its end.
-
-    Raises:
-        RequestError: the runner lacks a flag.
-        RunError: something that no photo would survive (a full disk, a failing device, an altered weights file).
-    """
-    try:
-        root = beam.Pipeline(options=PipelineOptions(beam_arguments))
-    except ValueError as error:  # what the runner itself finds missing, one line each
-        raise RequestError("; ".join(line.strip(" .") for line in str(error).splitlines() if line.strip())) from error
-    try:
-        build(root)
-    except (TypeError, ValueError) as error:  # what Beam's own flags make of the graph
-        raise RequestError(str(error).splitlines()[0]) from error
-    # Beam 2.77 flushes the buffers between its worker threads by a timer once a second, without a lock against the
-    # thread that is writing an element: longer bundles are torn. Below 0, buffers are flushed by their size alone.
-    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = -1
-    gc.freeze()  # what is imported stays; and rows by the hundred thousand are no reason to look through them all
-    gc.set_threshold(100_000, 50, 100)
-    try:
-        in_processes = root.options.view_as(DirectOptions).direct_running_mode == "multi_processing"
-        with quiet(verbose), worker_command(verbose) if in_processes else nullcontext():
-            root.run().wait_until_finish()
-    except Exception as error:
-        raise _stopped_by(error) from error
-
-
-@contextmanager
-def quiet(verbose: bool) -> Iterator[None]:
-    """Swallow what Beam's workers print of an exception before they hand it on; the user gets one line of it."""
-    with nullcontext() if verbose else redirect_stderr(io.StringIO()):
-        yield
-
-
-@contextmanager
-def worker_command(verbose: bool) -> Iterator[None]:
-    """Let Beam's local worker processes start in pipeline.local_worker, and from a path with a space.
-
-    Beam 2.77 takes no other command than `{sys.executable} -m its.module`, which it hands to a shell unquoted.
-    """
-    plain = sys.executable
-    sys.executable = f"exec {shlex.quote(plain)} -m pipeline.local_worker {os.getpid()}{'' if verbose else ' quiet'}"
-    try:
-        yield
-    finally:
-        sys.executable = plain
-
-
-def _stopped_by(error: Exception) -> RunError:
-    """Find the one line to show. Runners hand a worker's exception on as it is, or as the text of its traceback.
-
-    What we foresaw says enough. Of anything else the whole traceback is kept in a file, and the line names it.
-    """
-    text = str(error).strip()
-    if isinstance(error, FatalError):
-        kind, line = type(error).__name__, text.splitlines()[0]
-    elif told := re.findall(r"\b(FatalError|DeadEndError|FaultError): ([^\n]+)", text):
-        kind, line = told[-1]
-    else:
-        kind, line = "", "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    line = re.sub(r" \[while running .*", "", line).strip()
-    if kind in ("FatalError", "DeadEndError"):
-        return RunError(line, dead_end=kind == "DeadEndError")
-    with tempfile.NamedTemporaryFile("w", prefix="whitesweep-", suffix=".log", delete=False, encoding="utf-8") as log:
-        log.write(without_secrets("".join(traceback.format_exception(error))))
-    return RunError(f"{line} (all of it: {log.name})", dead_end=kind == "FaultError")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
+from model.engine import DEVICES, PRECISIONS
 from pipeline.errors import RequestError
 from transforms.pixels.decode import Limits
 from transforms.pixels.encode import ENCODINGS
+from transforms.pixels.methods import METHODS
 from transforms.pixels.upsample import INTERPOLATIONS
-from weights.published import PUBLISHED
+from weights.architecture import MODELS
 
 PROGRAM = "run_pipeline.sh"
 
@@ -25,7 +27,7 @@ class Parser(argparse.ArgumentParser):
 def add_network(parser: argparse.ArgumentParser) -> None:
     """Add what decides how a map is made, and where."""
     network = parser.add_argument_group("the network")
-    network.add_argument("--model", choices=sorted(PUBLISHED), default="u2net", help="network (default: %(default)s)")
+    network.add_argument("--model", choices=MODELS, default="u2net", help="network (default: %(default)s)")
     network.add_argument("--weights", metavar="FILE", help="your own checkpoint of that network, .pth or .safetensors")
     network.add_argument(
         "--sharpen",
@@ -36,13 +38,13 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
     network.add_argument(
         "--device",
-        choices=["auto", "cpu", "cuda"],
+        choices=["auto", *DEVICES],
         default="auto",
         help="auto takes a GPU if there is one; cuda without one is an error (default: %(default)s)",
     )
     network.add_argument(
         "--precision",
-        choices=["auto", "fp32", "bf16", "fp16", "int8"],
+        choices=["auto", *PRECISIONS],
         default="auto",
         help="auto is the fastest that costs no accuracy: int8 for the published weights on a processor with VNNI, "
         "else bf16 where there is bf16, else fp32; on a cluster and on a GPU bf16, for u2netp fp32 "
@@ -64,7 +66,7 @@ def add_rendering(parser: argparse.ArgumentParser, policy: str | None) -> None:
         default=policy,
         required=policy is None,
         metavar="P",
-        help="a threshold of the saliency probability, the name of a method (otsu, soft, ramp, hysteresis, ladder), or "
+        help=f"a threshold of the saliency probability, the name of a method ({', '.join(list(METHODS)[1:])}), or "
         "a TOML file of rules" + (f" (default: {policy})" if policy else ""),
     )
     pictures.add_argument(

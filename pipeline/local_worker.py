@@ -1,8 +1,9 @@
 """A local worker process: `python -m pipeline.local_worker DRIVER [quiet] -m MODULE` runs Beam's module.
 
 A Ctrl-C in a terminal reaches the workers too, and a service manager sends SIGTERM to all that it has started. Only the
-driver answers to them: it tells the workers by the lease, or kills them. What a worker fails of goes to the driver as
-well, which makes one line of it. And a worker whose driver was killed would wait for it for ever.
+driver answers to them: it tells the workers by the lease, or kills them (apache/beam#19674). What a worker fails of
+goes to the driver as well, which makes one line of it. And Beam's worker waits two minutes for a driver that was killed
+while it started.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from model.engine import Engine
 from pipeline.checks import check_engine, check_numbers, known_engine
 from pipeline.errors import RequestError
 from transforms.errors import FatalError, PhotoError
-from transforms.pixels.sharpen import SIDE
 from transforms.saliency import predict_each, the_engine
+from weights.architecture import SIDE
 
 BATCH_SIZE = 16
 

@@ -25,7 +25,6 @@ from transforms.output.earlier import BrokenReportError, NoReportError, newest_r
 from transforms.pixels.decode import Limits
 from transforms.pixels.sharpen import Sharpening
 from transforms.settings import RunSettings
-from transforms.storage import gcs
 
 if TYPE_CHECKING:
     from model.engine import EngineConfig
@@ -49,7 +48,7 @@ def make_folder(folder: str) -> None:
     Raises:
         RequestError: it cannot be made.
     """
-    if storage.scheme(folder) == "file":
+    if storage.is_local(folder):
         try:
             os.makedirs(f"{folder}/report", exist_ok=True)
         except OSError as error:
@@ -129,7 +128,7 @@ def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[Ru
     check_numbers(**vars(flags))
     beam_arguments = check_beam(flags.runner, others)
     output = check_output(flags.output)
-    if runners.runner_name(flags.runner) == "DataflowRunner" and storage.scheme(output) == "file":
+    if runners.runner_name(flags.runner) == "DataflowRunner" and storage.is_local(output):
         raise RequestError(f"--output {flags.output}: Dataflow's workers cannot write here; use a gs:// address")
     pictures = check_pictures(
         flags.policy, flags.interpolation, flags.background, flags.format, keep_metadata=flags.keep_metadata
@@ -166,7 +165,7 @@ def _check_apart(output: str, manifests: list[ManifestFile]) -> None:
     """Refuse an output whose pictures could fall among the photos: photos must not be overwritten, nor read again."""
 
     def place(folder: str) -> str:
-        real = folder if storage.scheme(folder) != "file" else os.path.realpath(folder)
+        real = folder if not storage.is_local(folder) else os.path.realpath(folder)
         return f"{real.rstrip('/')}/"
 
     for manifest in manifests:
@@ -202,22 +201,22 @@ def absolute(folder: str) -> str:
     """
     if storage.is_web(folder):
         raise RequestError(f"{folder}: an output is in a folder or at a gs:// address")
-    return folder.rstrip("/") if storage.scheme(folder) != "file" else os.path.abspath(storage.local_path(folder))
+    return folder.rstrip("/") if not storage.is_local(folder) else os.path.abspath(storage.local_path(folder))
 
 
 def check_output(output: str) -> str:
     """Make the output folder absolute, and make sure that something can be written there."""
     if not output.strip():
         raise RequestError("--output is empty; give a folder")
-    if storage.scheme(output) == "gs":
-        if not output[len(gcs.GS) :].strip("/"):
+    if storage.takes_outputs(output) and not storage.is_local(output):
+        if not output.partition("://")[2].strip("/"):
             raise RequestError(f"--output {output}: names no bucket")
         try:
             storage.is_folder(output)
         except Exception as error:  # whatever keeps us from listing it will keep us from writing it
             raise RequestError(f"--output {output}: cannot be reached: {str(error).splitlines()[0]}") from error
         return absolute(output)
-    if storage.scheme(output) != "file":
+    if not storage.is_local(output):
         raise RequestError(f"--output {output}: expected a folder or a gs:// address")
     if "\0" in storage.local_path(output):
         raise RequestError(f"--output {output!r}: not a file name")

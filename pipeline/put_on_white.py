@@ -106,7 +106,7 @@ class PutOnWhite(beam.PTransform):
             local=runners.is_local(runner, [str(endpoint)]),
             **self.settings,
         )
-        if runner == "DataflowRunner" and storage.scheme(settings.output) == "file":
+        if runner == "DataflowRunner" and storage.is_local(settings.output):
             raise RequestError(f"--output {self.output}: Dataflow's workers cannot write here; use a gs:// address")
         _refuse_runs_own(settings.output)
         batches = rows | "PackRows" >> PackPlainRows(self.folder, settings.output)

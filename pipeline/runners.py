@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from model.cpus import available_cpus
+from model.machine import available_cpus
+from transforms.beam_faults import IN_MEMORY, LOCAL_RUNNER
+from transforms.beam_faults import unknown_flags as unknown_flags
 
 PRESETS = {
-    # Beam 2.77's DirectRunner is one of three engines, by machine and by graph, and tries a download first.
-    "local": "FnApiRunner",
-    "directrunner": "FnApiRunner",
+    "local": LOCAL_RUNNER,
+    "directrunner": LOCAL_RUNNER,
     "flink": "FlinkRunner",
     "dataflow": "DataflowRunner",
 }
@@ -25,7 +24,7 @@ def runner_name(runner: str) -> str:
 def is_local(runner: str, arguments: Sequence[str] = ()) -> bool:
     """Tell whether the run happens on this machine, so that its devices are the ones to ask about."""
     embedded = runner_name(runner) == "PortableRunner" and "embed" in " ".join(arguments)
-    return embedded or runner_name(runner) in ("FnApiRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner")
+    return embedded or runner_name(runner) in (LOCAL_RUNNER, "BundleBasedDirectRunner", "SwitchingDirectRunner")
 
 
 def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
@@ -34,33 +33,6 @@ def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
     Flags the user gave come last, so they win.
     """
     defaults = [f"--runner={runner_name(runner)}"]
-    if runner_name(runner) == "FnApiRunner":
-        # Despite its name and Beam's warning, in_memory runs as many bundles side by side as there are workers. Rows
-        # then pass from stage to stage as they are, not through gRPC, which holds each five times over.
-        defaults += ["--direct_running_mode=in_memory", f"--direct_num_workers={available_cpus()}"]
+    if runner_name(runner) == LOCAL_RUNNER:
+        defaults += [IN_MEMORY, f"--direct_num_workers={available_cpus()}"]
     return [*defaults, *arguments]
-
-
-def unknown_flags(arguments: Sequence[str]) -> list[str]:
-    """List the arguments that no Beam option class knows.
-
-    Raises:
-        ValueError: a flag that Beam knows has a value it cannot take; one line.
-    """
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)  # there is no public way to ask; PipelineOptions itself only warns
-    return parser.parse_known_args(list(arguments))[1]
-
-
-def _parser_class() -> type:
-    from apache_beam.options.pipeline_options import _BeamArgumentParser
-
-    class Parser(_BeamArgumentParser):
-        def error(self, message: str) -> None:  # type: ignore[override]
-            raise ValueError(message)
-
-    return Parser
-
-
-_Parser = _parser_class()

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 from pipeline import runners
 from pipeline.errors import RequestError
-from pipeline.execute import run_graph
 from pipeline.graph import build_verify
+from pipeline.launch import run_graph
 from pipeline.options import absolute, check_beam
 from pipeline.repair import repair
 from transforms import storage

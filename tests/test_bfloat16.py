@@ -8,8 +8,8 @@ import torch
 from model import openvino_graph
 from model.bfloat16 import constant_part, round_filters, to_bfloat16
 from model.checkpoint import State
-from model.openvino_runtime import ov
-from weights.convert import convolutions
+from model.openvino_ops import ov
+from weights.architecture import convolutions
 
 
 def random_state(seed: int = 0) -> State:

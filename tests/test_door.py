@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from weights.architecture import MODELS
+
 SCRIPT = Path(__file__).parent.parent / "run_pipeline.sh"
 
 # Every call is noted. It makes environments that hold a copy of itself, and its pip fails in the ways that pip does.
@@ -33,6 +35,7 @@ case "$*" in
       full) echo "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"; exit 1 ;;
       broken) echo "Installing collected packages: a, b"; echo "ERROR: b is odd"; exit 1 ;;
       odd) echo "ERROR: something new"; exit 1 ;;
+      no_torch) case "$*" in *torch*) echo "ERROR: NewConnectionError"; exit 1 ;; esac ;;
       kill) touch "${0%/bin/python}/half"; kill -9 0 ;;
       slow) sleep 0.7 ;;
     esac
@@ -65,11 +68,11 @@ class Door:
         shutil.copy(SCRIPT, self.script)
         for name in ("setup.py", "constraints.txt"):
             (self.root / name).write_text("torch==2.13.0\n")
-        self.python("python3.11", FAKE_PYTHON)
-        for name in ("python3.12", "python3"):  # in front of the real ones
-            self.python(name, "#!/bin/sh\nexit 127\n")
+        self.program("python3.11", FAKE_PYTHON)
+        for name in ("python3.12", "python3", "nvidia-smi"):  # in front of the real ones
+            self.program(name, "#!/bin/sh\nexit 127\n")
 
-    def python(self, name: str, script: str) -> None:
+    def program(self, name: str, script: str) -> None:
         (self.bin / name).write_text(script)
         (self.bin / name).chmod(0o755)
 
@@ -103,6 +106,11 @@ class Door:
     def pip_calls(self) -> int:
         return sum(call.startswith("-m pip ") for call in self.calls)
 
+    @property
+    def installed(self) -> list[str]:
+        """List what pip was asked for, but for setuptools."""
+        return [call.rpartition(" -e ")[2] for call in self.calls if " -e " in call]
+
 
 @pytest.fixture
 def door(tmp_path: Path) -> Door:
@@ -120,6 +128,7 @@ def test_first_start_sets_up_and_hands_over(door: Door) -> None:
     assert pipeline == "-m pipeline run --manifest my photos.csv"
     assert done.stdout.split(" ", 1)[1] == f"{door.elsewhere} 1 True\n"
     assert len(done.stderr.splitlines()) == 4
+    assert "in all about 300 MB to download, 1.1 GB on disk" in done.stderr
     assert "Collecting things" in (door.venv / "setup.log").read_text()
     assert not (door.venv / "tmp").exists()
 
@@ -153,7 +162,7 @@ def test_call_through_symlinks(door: Door, tmp_path: Path) -> None:
 )
 def test_python_of_the_wrong_age_is_one_line(door: Door, version: str, line: str) -> None:
     (door.bin / "python3.11").rename(door.bin / "python3")
-    door.python("python3.11", "#!/bin/sh\necho 'pyenv: python3.11: command not found' >&2; exit 127\n")
+    door.program("python3.11", "#!/bin/sh\necho 'pyenv: python3.11: command not found' >&2; exit 127\n")
     done = door.run("demo", FAKE_VERSION=version)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert f"{door.bin}/python3 is Python {version}, which is {line}; install Python 3.11 or 3.12" in done.stderr
@@ -161,7 +170,7 @@ def test_python_of_the_wrong_age_is_one_line(door: Door, version: str, line: str
 
 
 def test_no_python_at_all_is_one_line(door: Door) -> None:
-    door.python("python3.11", "#!/bin/sh\nexit 127\n")
+    door.program("python3.11", "#!/bin/sh\nexit 127\n")
     done = door.run("demo")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "no Python that runs" in done.stderr
@@ -181,7 +190,7 @@ def test_named_python_is_the_only_one_tried(door: Door) -> None:
 
 def test_naming_another_python_builds_anew(door: Door) -> None:
     door.run("demo")
-    door.python("other", FAKE_PYTHON.replace("FAKE_VERSION:-3.11", "FAKE_VERSION:-3.12"))
+    door.program("other", FAKE_PYTHON.replace("FAKE_VERSION:-3.11", "FAKE_VERSION:-3.12"))
     done = door.run("demo", PYTHON=str(door.bin / "other"))
     assert done.returncode == 0, done.stderr
     assert "Python 3.12" in done.stderr
@@ -193,7 +202,7 @@ def test_naming_another_python_builds_anew(door: Door) -> None:
     [
         ("network", "the package index cannot be reached: is the network there?"),
         ("no_build", "No matching distribution found for torch==2.13.*: is the network there, and is there a build"),
-        ("full", "the disk is full"),
+        ("full", "the disk is full: the packages take 300 MB to download, 1.1 GB on disk"),
         ("odd", "ERROR: something new"),
     ],
 )
@@ -256,6 +265,69 @@ def test_failure_in_the_middle_of_a_change_builds_anew(door: Door) -> None:
     assert not (door.venv / "kept").exists()
 
 
+# torch: not for a run on a CPU
+
+GPU = "#!/bin/sh\n[ \"$1\" = -L ] && echo 'GPU 0: NVIDIA Something (UUID: GPU-1)'\n"
+NO_GPU = '#!/bin/sh\necho "NVIDIA-SMI has failed because it couldn\'t communicate with the NVIDIA driver"; exit 9\n'
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["demo", "--device", "cuda"],
+        ["run", "--device=cuda", "--output", "out"],
+        ["run", "--weights", "my own.pth"],
+        ["run", "--weights=mine.pth", "--device", "cpu"],
+    ],
+)
+def test_torch_is_added_when_it_is_asked_for_and_stays(door: Door, arguments: list[str]) -> None:
+    door.run("demo", "--device", "cpu")
+    assert door.installed == [".[heif]"]
+    done = door.run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert door.installed == [".[heif,torch]"]
+    assert "in all about 3 GB to download, 6 GB on disk" in done.stderr
+    assert door.calls[-1] == f"-m pipeline {' '.join(arguments)}"
+    for again in (arguments, ["demo"]):
+        assert (door.run(*again).stderr, door.installed) == ("", [])
+
+
+def test_a_machine_with_a_gpu_gets_torch_at_once(door: Door) -> None:
+    door.program("nvidia-smi", GPU)
+    assert door.run("demo").returncode == 0
+    assert door.installed == [".[heif,torch]"]
+    door.program("nvidia-smi", "#!/bin/sh\nsleep 60\n")  # it is slow to start, and no longer asked
+    assert (door.run("demo").stderr, door.installed) == ("", [])
+
+
+def test_a_gpu_that_comes_later_gets_torch_then(door: Door) -> None:
+    door.program("nvidia-smi", NO_GPU)
+    door.run("demo")
+    assert door.installed == [".[heif]"]
+    door.program("nvidia-smi", GPU)
+    assert door.run("demo", "--device", "cpu").stderr == ""
+    door.run("demo")
+    assert door.installed == [".[heif,torch]"]
+
+
+def test_what_worked_on_the_cpu_goes_on_if_torch_cannot_be_added(door: Door) -> None:
+    door.run("demo")
+    done = door.run("demo", "--device", "cuda", FAKE_PIP="no_torch")
+    assert done.returncode == 2
+    assert "the package index cannot be reached" in done.stderr.splitlines()[-1]
+    assert "-m pipeline demo" not in door.calls
+    assert (door.run("demo").stderr, door.pip_calls) == ("", 0)
+
+
+def test_changed_pins_forget_torch_until_it_is_asked_for(door: Door) -> None:
+    door.run("demo", "--device", "cuda")
+    (door.root / "constraints.txt").write_text("torch==2.13.1\n")
+    door.run("demo")
+    assert door.installed == [".[heif]"]
+    door.run("demo", "--device", "cuda")
+    assert door.installed == [".[heif,torch]"]
+
+
 def test_moved_folder_is_set_up_again(door: Door) -> None:
     door.run("demo")
     door.root = door.root.rename(door.root.with_name("moved"))
@@ -271,6 +343,10 @@ def test_two_first_starts_at_once_set_up_once(door: Door) -> None:
     assert [process.returncode for process in processes] == [0, 0], said
     assert door.pip_calls == 2  # the two steps of one set-up
     assert any("waiting for another set-up" in text for text in said)
+
+
+def test_the_weights_that_are_missed_are_those_of_the_code() -> None:
+    assert f"for model in {' '.join(MODELS)}; do" in SCRIPT.read_text()
 
 
 def test_help_and_own_weights_need_no_fetch(door: Door) -> None:
@@ -300,7 +376,7 @@ def test_test_runs_everything_in_order(door: Door) -> None:
         "-m pytest -n 2 --dist loadfile",
     ]
     assert done.stdout.split(" ", 1)[1] == f"{door.root} 1 True\n"
-    assert door.run("demo").stderr == ""  # what the tests need includes what a run needs
+    assert door.run("demo", "--device", "cuda").stderr == ""  # what the tests need includes what a run needs
     assert door.run("test").stderr == ""
 
 

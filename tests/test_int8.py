@@ -13,12 +13,13 @@ from conftest import draw_product, run
 from test_bfloat16 import random_state
 
 from benchmarks.calibrate import measure
-from model import engine, int8, openvino_graph
-from model.engine import DeviceError, EngineConfig, choose_precision
+from model import int8, machine, openvino_graph
+from model.engine import DeviceError, EngineConfig
 from model.int8 import ranges_json, read_largest, round_filters, step
+from model.load import choose_precision
 from model.openvino_engine import OpenVinoEngine
 from model.openvino_int8 import Quantizer
-from model.openvino_runtime import ov
+from model.openvino_ops import ov
 from weights.convert import safetensors_bytes
 from weights.files import WeightsError
 
@@ -55,12 +56,12 @@ def test_ranges_come_back_rounded_up_and_for_their_own_weights_only(
 
 
 def test_int8_needs_openvino_and_a_processor_that_has_it(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_cpu_features", lambda: {"avx_vnni"})
+    monkeypatch.setattr(machine, "_cpu_features", lambda: {"avx_vnni"})
     assert choose_precision("int8", u2netp, "openvino") == "int8"
     for kind in ("cuda", "torch"):
         with pytest.raises(DeviceError, match="--precision int8: only"):
             choose_precision("int8", u2netp, kind)
-    monkeypatch.setattr(engine, "_cpu_features", lambda: {"avx2"})
+    monkeypatch.setattr(machine, "_cpu_features", lambda: {"avx2"})
     with pytest.raises(DeviceError, match="--precision int8: only"):
         choose_precision("int8", u2netp, "openvino")
 
@@ -92,7 +93,7 @@ def test_int8_with_other_weights_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert said.count("\n") == 1
 
 
-@pytest.mark.skipif(not engine.computes_in_int8(), reason="this processor has no VNNI")
+@pytest.mark.skipif(not machine.cpu_computes_in_int8(), reason="this processor has no VNNI")
 @pytest.mark.parametrize("weights", ["u2net", "u2netp"])
 def test_int8_costs_little_and_gives_the_same_map_every_time(weights: str, request: pytest.FixtureRequest) -> None:
     file = request.getfixturevalue(weights)

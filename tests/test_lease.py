@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, draw_product, run
 from gs import emulator
 
-from transforms import stopping, storage
+from transforms import storage
 from transforms.output import lease as leases
 from transforms.output.cleanup import sweep
 from transforms.output.lease import Lease, LeaseError, StopWatch, check_free, lease_uri, owner
@@ -63,7 +63,7 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
 
 
 def test_workers_elsewhere_read_in_the_lease_whether_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "PERIOD_S", 0.0)
+    monkeypatch.setattr(leases, "LOOK_S", 0.0)
     folder = str(tmp_path)
     assert not StopWatch(folder, "").is_over()  # a graph without a lease
     assert StopWatch(folder, "first").is_over()  # a run that had one, which is gone

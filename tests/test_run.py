@@ -319,18 +319,6 @@ def test_the_picture_is_written_before_its_row_says_so(
     }
 
 
-def test_a_long_bundle_is_not_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # With Beam's timer at work (here hurried; it ticks once a second) the buffers between its threads are torn.
-    monkeypatch.setattr("apache_beam.runners.portability.fn_api_runner.worker_handlers.DATA_BUFFER_TIME_LIMIT_MS", 5)
-    manifest = tmp_path / "m.csv"
-    manifest.write_text("id,uri\n" + "".join(f"id{n},none{n}.png\n" for n in range(20_000)))
-    output = tmp_path / "out"
-    assert run("run", "--manifest", manifest, "--output", output, *SETTINGS) == 0
-    rows = report_rows(output)
-    assert len(rows) == 20_000
-    assert {row["code"] for row in rows} == {"not_found"}
-
-
 def test_a_committed_report_is_not_discarded_for_what_comes_after(
     catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

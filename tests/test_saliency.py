@@ -15,7 +15,8 @@ from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, TimestampedValue
 from apache_beam.utils.windowed_value import WindowedValue
 
-from model.engine import DeviceFaultError, Engine, EngineConfig, OutOfMemoryError, load
+from model.engine import DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
+from model.load import load
 from transforms import network, saliency
 from transforms.errors import Failure, FatalError, PhotoError
 from transforms.pixels.types import Photo

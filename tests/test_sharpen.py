@@ -10,7 +10,8 @@ from conftest import draw_product
 from PIL import Image
 from skimage.transform import resize
 
-from model.engine import EngineConfig, load
+from model.engine import EngineConfig
+from model.load import load
 from transforms.pixels.sharpen import Sharpening, network_input, reduce, resize_official
 from transforms.pixels.types import Photo
 

@@ -10,7 +10,7 @@ import json
 import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ LINE_ENDS = ("\n", "\r\n", "\r")
 deterministic = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 
 
-def read(reader: Callable[[IO[bytes]], Iterator[tuple[int, Record]]], data: bytes) -> list[tuple[int, Record]]:
+def read(reader: Callable[[io.BufferedReader], Iterator[tuple[int, Record]]], data: bytes) -> list[tuple[int, Record]]:
     return list(reader(io.BufferedReader(io.BytesIO(data))))
 
 

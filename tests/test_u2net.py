@@ -13,8 +13,8 @@ from PIL import Image
 from skimage.transform import resize
 
 from model.checkpoint import fold_batch_norm, load_state, network_state
-from model.engine import MEAN, STD
-from model.u2net import ARCHITECTURES, build
+from model.u2net import U2Net, build
+from weights.architecture import MEAN, STD
 from weights.fetch import fetch
 from weights.files import locate
 
@@ -69,7 +69,7 @@ def test_meets_the_maps_that_the_authors_saved(model: str) -> None:
 @pytest.mark.parametrize("model", ["u2net", "u2netp"])
 def test_has_the_published_number_of_parameters(model: str) -> None:
     with torch.device("meta"):
-        network = ARCHITECTURES[model]()
+        network = U2Net(model)
     folded_away = 112 * 3  # of each folded batch norm, only the bias is left; negligible here
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(PARAMETERS[model], rel=0.01, abs=folded_away)
 
@@ -82,7 +82,7 @@ def unfolded(model: str, seed: int = 0) -> dict[str, np.ndarray]:
         return rng.standard_normal(shape, np.float32)
 
     with torch.device("meta"):
-        names = ARCHITECTURES[model]().state_dict()
+        names = U2Net(model).state_dict()
     state: dict[str, np.ndarray] = {}
     for name, tensor in names.items():
         state[name] = random(tuple(tensor.shape)) / max(1, tensor[0].numel()) ** 0.5

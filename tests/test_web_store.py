@@ -17,7 +17,7 @@ def test_a_store_that_is_not_there_is_left_alone(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{taken.getsockname()[1]}")
     monkeypatch.setattr(gcs, "PATIENCE_S", {"GET": 0.5, "HEAD": 0.5})
     monkeypatch.setattr(gcs, "SHORT_PATIENCE_S", 0.5)
-    monkeypatch.setattr(gcs, "STORE", hosts.Host("the store", 64))
+    monkeypatch.setattr(gcs, "SERVICE", hosts.Host("the store", 64))
     gcs.make_client.cache_clear()
     try:
         uris = [f"gs://bucket/{n}" for n in range(200)]

@@ -20,8 +20,9 @@ import safetensors.torch
 import torch
 
 from model.checkpoint import network_state
-from model.u2net import ARCHITECTURES
-from weights.convert import convolutions, safetensors_bytes, state_dict_from_onnx
+from model.u2net import U2Net
+from weights.architecture import convolutions
+from weights.convert import safetensors_bytes, state_dict_from_onnx
 from weights.fetch import fetch
 from weights.files import WeightsError, WeightsFile, locate, read
 from weights.published import PUBLISHED
@@ -93,7 +94,7 @@ def test_convolutions_are_those_of_the_network(model: str) -> None:
     listed = list(convolutions(model))
     assert len(listed) == len(dict(listed)) == 119
     with torch.device("meta"):
-        network = ARCHITECTURES[model]()
+        network = U2Net(model)
     assert dict(listed) == {
         name: tuple(module.weight.shape)
         for name, module in network.named_modules()
@@ -103,7 +104,7 @@ def test_convolutions_are_those_of_the_network(model: str) -> None:
 
 @pytest.mark.parametrize("model", PUBLISHED)
 def test_convolutions_come_in_execution_order(model: str) -> None:
-    network, ran = ARCHITECTURES[model](), []
+    network, ran = U2Net(model), []
     for name, module in network.named_modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(lambda *_, name=name: ran.append(name))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import inspect
 import io
-import logging
 import os
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from PIL import Image
 import pipeline.model_handler
 import pipeline.put_on_white
 import whitesweep
-from model.engine import load
+from model.load import load
 from pipeline.checks import make_settings
 from pipeline.flags import make_parser
 from transforms import network, storage
@@ -359,16 +358,18 @@ def test_rows_that_fail_for_different_reasons_are_told_apart(tmp_path: Path) -> 
 
 
 def test_a_fault_of_ours_is_logged_with_its_traceback(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fault(*_: Any) -> None:
         raise ZeroDivisionError("no luck")
 
     monkeypatch.setattr("transforms.deliver.paint", fault)
-    monkeypatch.setattr(logging.getLogger("whitesweep"), "propagate", True)
+    said: list[str] = []
+    monkeypatch.setattr("transforms.plain_rows.LOGGER.error", lambda text, *parts: said.append(text % parts))
     (outcome,) = put([{"uri": str(photos / "plain.jpg")}], tmp_path / "out")
     assert outcome.code == "internal_error"
-    assert 'in fault\n    raise ZeroDivisionError("no luck")' in caplog.text
+    assert len(said) == 1
+    assert 'in fault\n    raise ZeroDivisionError("no luck")' in said[0]
 
 
 def test_a_bucket_is_a_folder_too(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

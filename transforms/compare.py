@@ -19,8 +19,8 @@ from transforms.output.earlier import read_mapped
 from transforms.output.maps import load_map
 from transforms.output.schema import columns
 from transforms.pixels.policy import Policy
-from transforms.pixels.sharpen import SIDE
 from transforms.pixels.threshold import make_mask
+from weights.architecture import SIDE
 
 MOST_CHANGED = 100
 TABLE = "comparison.parquet"

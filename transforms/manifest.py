@@ -19,7 +19,7 @@ import pyarrow as pa
 from transforms import storage
 from transforms.credentials import without_password, without_secrets
 from transforms.errors import Failure, FatalError, PhotoError, in_one_line
-from transforms.output.naming import output_name
+from transforms.output.naming import check_id
 from transforms.packing import pack, unpack
 from transforms.tables import OWN_COLUMNS, Record, TableError, read_csv, read_jsonl, read_parquet
 from transforms.types import ManifestRow
@@ -89,7 +89,7 @@ def find_manifests(patterns: Iterable[str]) -> list[ManifestFile]:
 
 def _resolve(pattern: str) -> list[ManifestFile]:
     if storage.is_folder(pattern):
-        base = storage.join(os.getcwd(), storage.local_path(pattern)) if storage.scheme(pattern) == "file" else pattern
+        base = storage.join(os.getcwd(), storage.local_path(pattern)) if storage.is_local(pattern) else pattern
         others = [uri for uri in islice(storage.list_files(base), FILES_COUNTED) if not _is_image(uri)]
         _say_what_is_passed_over(pattern, others)
         return [ManifestFile(base, "folder", base)]
@@ -161,7 +161,7 @@ def _image_ids(uris: Iterable[str], base: str) -> dict[str, str]:
 
 def _below(uri: str, base: str) -> str:
     """Give the path of a file below a folder."""
-    if storage.scheme(uri) == "file":
+    if storage.is_local(uri):
         return os.path.relpath(uri, base).replace(os.sep, "/")
     return uri[len(base.rstrip("/")) + 1 :]
 
@@ -243,7 +243,7 @@ def _row(fields: dict[str, str], file: ManifestFile, line: int) -> ManifestRow:
     )
     if not uri:
         return _with_failure(row, "no uri")
-    if storage.is_web(file.base) and storage.scheme(source) == "file":
+    if storage.is_web(file.base) and storage.is_local(source):
         return _with_failure(row, "a local file, in a manifest on a web server")
     if not all(_is_text(text) for item in fields.items() for text in item) or not _is_text(source):
         return _with_failure(row, "not UTF-8; save the manifest as UTF-8")
@@ -260,7 +260,7 @@ def _with_failure(row: ManifestRow, problem: str) -> ManifestRow:
 
 def _with_checked_id(row: ManifestRow, id: str) -> ManifestRow:
     try:
-        output_name(id, "")
+        check_id(id)
     except PhotoError as error:
         return replace(row, failure=Failure("manifest", error.code, error.message))
     return row
@@ -278,7 +278,7 @@ def _clean(value: str) -> str:
 
 def _id_from_uri(uri: str) -> str:
     """Take the path without its ending for an id; of an absolute one, what follows the scheme or the root."""
-    if storage.scheme(uri) != "file":
+    if not storage.is_local(uri):
         host, slash, path = storage.path_of(uri).partition("://")[2].partition("/")
         return f"{host.rpartition('@')[2]}{slash}{_without_ending(path)}"  # without a password
     return _without_ending(storage.local_path(uri))
@@ -365,7 +365,7 @@ def keep_apart(rows: Iterable[ManifestRow], output: str) -> Iterator[ManifestRow
 
 @lru_cache(maxsize=1 << 16)
 def _real_folder(folder: str) -> str:
-    return os.path.realpath(folder) if storage.scheme(folder) == "file" else folder.rstrip("/")
+    return os.path.realpath(folder) if storage.is_local(folder) else folder.rstrip("/")
 
 
 class ReadManifests(beam.PTransform):

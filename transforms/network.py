@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig, OutOfMemoryError, load
+from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
+from model.load import load
 from transforms.errors import FatalError, PhotoError
 from weights.files import WeightsError
 

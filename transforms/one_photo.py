@@ -14,10 +14,11 @@ from transforms.network import predict_one, the_engine
 from transforms.pixel_budget import PIXELS, bytes_to_render
 from transforms.pixels.decode import decode_opened, open_photo
 from transforms.pixels.render import render
-from transforms.pixels.sharpen import SIDE, network_input
+from transforms.pixels.sharpen import network_input
 from transforms.pixels.types import Cutout, Photo, SaliencyMap
 from transforms.settings import RunSettings
 from transforms.steps import Effort, StepError
+from weights.architecture import SIDE
 
 
 def input_of(data: bytes, settings: RunSettings) -> NDArray[np.uint8]:

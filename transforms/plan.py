@@ -30,7 +30,7 @@ from transforms.packing import pack, unpack
 from transforms.pixels.encode import ENCODINGS
 from transforms.pixels.render import settings_sha256
 from transforms.settings import RunSettings
-from transforms.storage.store import SourceFacts
+from transforms.storage import SourceFacts
 from transforms.types import Carried, ManifestRow, PlannedRow
 
 IMAGES = "images"
@@ -189,7 +189,7 @@ def list_ranges(config: PlanConfig) -> list[tuple[str, str]]:
 
     Each shard of a report is a fair sample of its ids, so the names in one show where the others lie.
     """
-    if storage.scheme(config.settings.output) == "file" or len(config.earlier) < 2:
+    if storage.is_local(config.settings.output) or len(config.earlier) < 2:
         return [("", "")]
     names = pq.read_table(io.BytesIO(storage.read(config.earlier[0]).data), columns=["output_uri"])["output_uri"]
     ordered = sorted(name.removeprefix(f"{IMAGES}/") for name in names.drop_null().to_pylist())

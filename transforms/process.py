@@ -14,7 +14,7 @@ from itertools import groupby
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from model.memory import give_back, keep_buffers
+from model.machine import give_back, keep_buffers
 from transforms import storage
 from transforms.deliver import finish
 from transforms.errors import FatalError, PhotoError

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from model.memory import give_back
+from model.machine import give_back
+from transforms.beam_faults import sole_output
 from transforms.errors import PhotoError
 from transforms.network import release_engine
 from transforms.output.commit import (
@@ -198,8 +199,7 @@ class WriteReport(beam.PTransform):
             shards = shard_count(rows)
             return commit(info, write_empty_shards(info, summaries, shards), rows, gone, shards)
 
-        # The bundle-based runner takes a side input straight from one of several outputs for the first of them.
-        gone = self.gone | "CollectGone" >> beam.Map(lambda one: one)
+        gone = sole_output(self.gone, "CollectGone")
         committed = (
             outcomes.pipeline
             | "Once" >> beam.Create([None], reshuffle=False)

@@ -6,9 +6,11 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import pyarrow as pa
+
+from transforms.storage import Buffered
 
 CHUNK = 1 << 18
 FREE_BYTES = 256 << 20
@@ -50,7 +52,7 @@ class Allowance:
             )
 
 
-def unpacked(stream: IO[bytes]) -> IO[bytes]:
+def unpacked(stream: Buffered) -> IO[bytes]:
     """Unpack what is packed by gzip or zstd, by its first bytes; anything else is given back as it is.
 
     It is unpacked as it is read, in bounded memory: a zstd window of more than 128 MiB is refused by the library.
@@ -59,7 +61,7 @@ def unpacked(stream: IO[bytes]) -> IO[bytes]:
         UnpackingError: when read, it unpacks to more than it may.
         OSError, EOFError: when read, it is damaged or breaks off.
     """
-    begins = cast(io.BufferedReader, stream).peek(4)[:4]  # not the name: a web server may have unpacked it on the way
+    begins = stream.peek(4)[:4]  # not the name: a web server may have unpacked it on the way
     if begins[:2] == b"\x1f\x8b":
         return io.BufferedReader(_Unpacked(gzip.open(stream), stream), CHUNK)
     if begins == b"\x28\xb5\x2f\xfd":

@@ -27,7 +27,6 @@ from transforms.output.naming import id_of_output, output_name
 from transforms.output.schema import shard_of
 from transforms.pixels.encode import ENCODINGS
 from transforms.plan import ENDINGS, IMAGES
-from transforms.storage.gcs import PARALLEL_REQUESTS
 
 CHUNK = 500
 COLUMNS = ["id", "status", "stage", "code", "output_uri", "output_sha256", "output_bytes", "map_key"]
@@ -143,9 +142,10 @@ def check_files(folder: str, row: dict[str, Any]) -> Iterator[Difference]:
 
 def check_chunk(folder: str, rows: list[dict[str, Any]]) -> list[Difference]:
     """Check the files of some rows; of an object store many at a time, as each answer is waited for."""
-    if storage.scheme(folder) != "gs":
+    at_once = storage.parallel(folder)
+    if at_once == 1:
         return [difference for row in rows for difference in check_files(folder, row)]
-    with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         return [one for found in pool.map(lambda row: list(check_files(folder, row)), rows) for one in found]
 
 

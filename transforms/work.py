@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from operator import attrgetter
 
-import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
 
+from transforms.beam_faults import never_encode
 from transforms.errors import Failure
 from transforms.pixel_budget import Reservation
 from transforms.pixels.types import Photo, SaliencyMap
@@ -72,25 +72,4 @@ class Work:
         return len(self.data) + (0 if self.photo is None else self.photo.nbytes)
 
 
-class WorkCoder(beam.coders.Coder):
-    """Refuses to encode a Work, so that one can only pass from step to step inside the fused stage.
-
-    Beam asks every coder for the size of the elements it samples; its own would pickle the photo to find out.
-    """
-
-    def encode(self, value: Any) -> NoReturn:
-        """Refuse: pixels never cross a stage boundary."""
-        raise TypeError("a Work holds pixels and never crosses a stage boundary")
-
-    decode = encode
-
-    def estimate_size(self, value: Any) -> int:
-        """Give the bytes that an element holds, for Beam's metrics."""
-        return value.nbytes if isinstance(value, Work) else 0
-
-    def is_deterministic(self) -> bool:
-        """Tell that no Work is ever a key."""
-        return False
-
-
-beam.coders.registry.register_coder(Work, WorkCoder)
+never_encode(Work, attrgetter("nbytes"))

@@ -1,1 +1,4 @@
-"""What weights exist, where they come from, and how they are checked. Imports nothing else of the project."""
+"""Weights: the table of U²-Net, which checkpoints are published, and how they are fetched, converted, checked and read.
+
+What belongs here is about files and numbers. What runs a network is in model/. Imports nothing else of the project.
+"""

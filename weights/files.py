@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from weights.published import FOLDER, PUBLISHED
 
 FETCH_AGAIN = "run `python -m weights` to fetch it"
+NO_TORCH = "torch is not installed; start with ./run_pipeline.sh, which installs it, or `pip install -e '.[torch]'`"
 
 
 class WeightsError(Exception):
@@ -63,6 +64,8 @@ def read(weights: WeightsFile) -> dict[str, NDArray]:
         state = _parse(data, _kind(data, weights.path))
     except WeightsError:
         raise
+    except ImportError as error:
+        raise WeightsError(f"{weights.path}: only torch reads such a checkpoint, and {NO_TORCH}") from error
     except Exception as error:  # a parser given hostile or damaged bytes may raise nearly anything
         reason = str(error).split("\n", 1)[0] or type(error).__name__
         raise WeightsError(f"{weights.path}: not readable as a checkpoint ({reason})") from error
@@ -106,13 +109,13 @@ def _header_bytes(safetensors: bytes) -> int:
 def _parse(data: bytes, kind: str) -> Any:
     """Parse checked bytes; a pickle only ever with `weights_only`, which runs no code.
 
-    torch is imported only for what NumPy has no type for: torch's own files, and half-precision safetensors.
+    torch is imported only for what NumPy cannot read: torch's own files, and safetensors in bfloat16.
     """
     if kind == "safetensors":
         import safetensors.numpy
 
         types = {entry.get("dtype") for entry in json.loads(data[8 : 8 + _header_bytes(data)]).values()}
-        if types <= {"F32", "F64", "I64", None}:  # None: of the metadata
+        if types <= {"F16", "F32", "F64", "I64", None}:  # None: of the metadata
             return safetensors.numpy.load(data)
         import safetensors.torch
 

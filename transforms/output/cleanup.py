@@ -21,7 +21,7 @@ def sweep(folder: str, everywhere: bool = True) -> None:
     Raises:
         FatalError, PhotoError, OSError: something cannot be listed or removed.
     """
-    if storage.scheme(folder) == "file":  # an object that was not finished was never there
+    if storage.is_local(folder):  # an object that was not finished was never there
         for part in ("images", "maps", "report") if everywhere else ("report",):
             for name, _ in list(storage.list_sizes(f"{folder}/{part}")):
                 if name.endswith(storage.TEMPORARY):

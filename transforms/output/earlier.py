@@ -78,7 +78,7 @@ def newest_report(folder: str) -> list[str]:
 
 def _ends_well(shard: str) -> bool:
     """Tell whether a local file ends as a Parquet file does; objects appear whole."""
-    if storage.scheme(shard) != "file":
+    if not storage.is_local(shard):
         return True
     with suppress(OSError), storage.open_read(shard, 0) as stream:
         stream.seek(-4, io.SEEK_END)

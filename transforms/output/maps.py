@@ -14,9 +14,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from transforms import storage
 from transforms.errors import PhotoError
-from transforms.pixels.sharpen import SIDE
 from transforms.pixels.types import SaliencyMap
 from transforms.settings import MapSettings
+from weights.architecture import SIDE
 
 PREPROCESSING_VERSION = 2
 """Raised when decode or sharpen come to give other pixels for the same settings."""

@@ -45,6 +45,15 @@ def output_name(id: str, extension: str) -> str:
     return f"images/{name}.{extension}"
 
 
+def check_id(id: str) -> None:
+    """Make sure that an id can become a file name.
+
+    Raises:
+        PhotoError: bad_id (see FAILURE_CODES).
+    """
+    output_name(id, "")
+
+
 def id_of_output(name: str) -> str:
     """Give the id that a name below `images/` belongs to: the inverse of output_name."""
     stem = name.rpartition(".")[0]

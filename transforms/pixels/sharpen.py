@@ -17,8 +17,8 @@ from transforms.pixels.composite import composite
 from transforms.pixels.opencv import cv2
 from transforms.pixels.types import Photo
 from transforms.pixels.upsample import NARROW
+from weights.architecture import SIDE
 
-SIDE = 320  # pixels; the network's input
 UNIT = 2 * SIDE  # parts of a pixel between which sample points do not fall
 
 

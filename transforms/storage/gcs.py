@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import os
-import re
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +15,13 @@ from typing import Any
 
 from transforms.errors import PhotoError
 from transforms.storage.hosts import AttemptError, Host
-from transforms.storage.store import Blob, SourceFacts
+from transforms.storage.store import Blob, Buffered, ObjectStore, SourceFacts
 
 GS = "gs://"
 TIMEOUT_S = 60
 PARALLEL_REQUESTS = 32
 """Requests at once where many small ones are due; an answer takes some 20 ms, most of it waiting."""
-STORE = Host("Google Cloud Storage", 2 * PARALLEL_REQUESTS)
+SERVICE = Host("Google Cloud Storage", 2 * PARALLEL_REQUESTS)
 """What it did lately; of photos alone, as a run cannot go on without its output."""
 PATIENCE_S, SHORT_PATIENCE_S = {"GET": 120, "HEAD": 60}, 10
 """How long one is asked for, the client's own attempts together: at first, and once others were asked for in vain."""
@@ -89,8 +88,8 @@ def _photo(method: str, uri: str) -> Iterator[dict[str, Any]]:
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     try:
-        with STORE.request(method, uri) as probe:
-            short = probe or STORE.is_suspect(uri)
+        with SERVICE.request(method, uri) as probe:
+            short = probe or SERVICE.is_suspect(uri)
             seconds = SHORT_PATIENCE_S if short else PATIENCE_S[method]
             try:
                 with _translated(uri):
@@ -100,7 +99,7 @@ def _photo(method: str, uri: str) -> Iterator[dict[str, Any]]:
                     raise
                 raise AttemptError(error.code, uri, error.message.removeprefix(f"{uri}: ")) from error
     except AttemptError as error:
-        STORE.give_up(method, error)
+        SERVICE.give_up(method, error)
         raise
 
 
@@ -235,16 +234,43 @@ class ObjectReader(io.RawIOBase):
         return len(data)
 
 
-def glob_regex(pattern: str) -> re.Pattern[str]:
-    """Compile a glob for object names, with the same meaning as for local files: `*` stays within a folder."""
-    wild = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+class _Gcs(ObjectStore):
+    root = GS
+    parallel = PARALLEL_REQUESTS
 
-    def translate(token: str) -> str:
-        if token.startswith("[") and token.endswith("]"):
-            return token.replace("[!", "[^", 1)
-        return wild.get(token) or re.escape(token)
+    def read(self, uri: str, max_bytes: int | None, allow_private: bool) -> Blob:
+        return read(uri, max_bytes)
 
-    try:
-        return re.compile("".join(map(translate, re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern))))
-    except re.error as error:
-        raise ValueError(f"{pattern}: not a pattern: {error}") from error
+    def source_facts(self, uris: Iterable[str], allow_private: bool) -> dict[str, SourceFacts | None]:
+        return source_facts(uris)
+
+    def open_read(self, uri: str, largest_download: int) -> Buffered:
+        return io.BufferedReader(ObjectReader(uri), buffer_size=1 << 20)
+
+    def list_objects(self, bucket: str, prefix: str, start: str = "", end: str = "") -> Iterator[tuple[str, int]]:
+        return ((blob.name, blob.size) for blob in list_blobs(bucket, prefix, start or None, end or None))
+
+    def write(self, uri: str, data: bytes, content_type: str, below: str | None, durable: bool) -> None:
+        write(uri, data, content_type)
+
+    def create(self, uri: str, data: bytes, content_type: str) -> bool:
+        return self.swap(uri, data, content_type, "0")
+
+    def swap(self, uri: str, data: bytes, content_type: str, version: str) -> bool:
+        try:
+            write(uri, data, content_type, generation=int(version))
+        except FileExistsError:
+            return False
+        return True
+
+    def delete(self, uri: str, below: str | None) -> None:
+        delete(uri)
+
+    def exists(self, uri: str) -> bool:
+        return exists(uri)
+
+    def holds(self, uri: str, data: bytes) -> bool:
+        return holds(uri, data)
+
+
+STORE = _Gcs()

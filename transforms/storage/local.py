@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import glob as local_glob
 import hashlib
 import logging
 import os
@@ -13,12 +14,13 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
+from urllib.parse import unquote
 
 from transforms.errors import FatalError, PhotoError
-from transforms.storage.store import Blob, SourceFacts
+from transforms.storage.store import Blob, Buffered, SourceFacts, Store, split_path
 
 TEMPORARY = ".whitesweep-tmp"
 """Ending of a file that is being written."""
@@ -289,3 +291,109 @@ def locked(folder: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def local_path(uri: str) -> str:
+    """Turn a local URI into a path: `file:///a%20b` is unquoted, a plain path stays."""
+    if uri.lower().startswith("file://"):
+        _, slash, path = uri[len("file://") :].partition("/")  # before the slash stands the host: none, or this one
+        return unquote(slash + path)
+    return uri
+
+
+def _normal(path: str) -> str:
+    """Take `.` and `//` out of a local path, and `..` as the file system does: behind a link it leads elsewhere."""
+    up, dots, rest = path.rpartition("/../")
+    if dots:
+        with suppress(ValueError, OSError):  # no path, as reading it will say
+            path = os.path.join(_real(f"{up}/.."), rest)
+    return os.path.normpath(path)
+
+
+@lru_cache(maxsize=1 << 12)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+class _Local(Store):
+    def read(self, uri: str, max_bytes: int | None, allow_private: bool) -> Blob:
+        return read(local_path(uri), max_bytes)
+
+    def source_facts(self, uris: Iterable[str], allow_private: bool) -> dict[str, SourceFacts | None]:
+        return {uri: source_facts(local_path(uri)) for uri in uris}
+
+    def open_read(self, uri: str, largest_download: int) -> Buffered:
+        return open(local_path(uri), "rb")
+
+    def join(self, folder: str, name: str) -> str:
+        return name if os.path.isabs(name) else _normal(os.path.join(local_path(folder), name))
+
+    def parent(self, uri: str) -> str:
+        return os.path.dirname(os.path.abspath(local_path(uri)))
+
+    def glob(self, pattern: str) -> list[str]:
+        if self.exists(pattern):  # a name may itself contain a bracket
+            return [local_path(pattern)]
+        folder, rest = self.split_pattern(pattern)
+        if not local_glob.has_magic(rest):
+            return []
+        found = local_glob.glob(rest, root_dir=folder or None, recursive=True)
+        return sorted(path for name in found if os.path.isfile(path := os.path.join(folder, name)))
+
+    def split_pattern(self, pattern: str) -> tuple[str, str]:
+        path = local_path(pattern)
+        folder, rest = split_path(path, self.is_folder)
+        return folder or "/" * path.startswith("/"), rest
+
+    def is_folder(self, uri: str) -> bool:
+        return os.path.isdir(local_path(uri))
+
+    def list_files(self, folder: str) -> Iterator[str]:
+        return (entry.path for _, entry in walk(local_path(folder)) if not entry.name.startswith("."))
+
+    def list_sizes(self, folder: str, start: str, end: str) -> Iterator[tuple[str, int]]:
+        path = local_path(folder)
+        if not os.path.isdir(path):
+            return
+        for name, entry in walk(path, follow=False):
+            if name >= start and (not end or name < end):
+                with suppress(OSError):  # gone since, or a link to nowhere
+                    yield name, entry.stat().st_size
+
+    def write(self, uri: str, data: bytes, content_type: str, below: str | None, durable: bool) -> None:
+        write(local_path(uri), data, below=below, durable=durable)
+
+    def create(self, uri: str, data: bytes, content_type: str) -> bool:
+        try:
+            write(local_path(uri), data, exclusive=True)
+        except FileExistsError:
+            return False
+        return True
+
+    def swap(self, uri: str, data: bytes, content_type: str, version: str) -> bool:
+        found = source_facts(local_path(uri))
+        if found is None or found.version != version:
+            return False
+        write(local_path(uri), data)
+        return True
+
+    def delete(self, uri: str, below: str | None) -> None:
+        delete(local_path(uri), below)
+
+    def delete_folder(self, folder: str) -> None:
+        delete_folder(local_path(folder))
+
+    def exists(self, uri: str) -> bool:
+        return os.path.isfile(local_path(uri))
+
+    def holds(self, uri: str, data: bytes) -> bool:
+        return holds(local_path(uri), data)
+
+    def settle(self, folder: str) -> None:
+        settle(local_path(folder))
+
+    def locked(self, folder: str) -> AbstractContextManager[None]:
+        return locked(local_path(folder))
+
+
+STORE = _Local()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from itertools import count
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -31,7 +31,7 @@ from transforms.errors import PhotoError
 from transforms.stopping import STOP
 from transforms.storage.addresses import CONNECT_S, CutOff, GuardedAdapter, cutting_off
 from transforms.storage.hosts import REQUESTS_PER_HOST, AttemptError, Host, host_of
-from transforms.storage.store import Blob, SourceFacts
+from transforms.storage.store import Blob, Buffered, SourceFacts, Store
 
 SCHEMES = ("http", "https")
 ANSWER_S, AGAIN_S, PROBE_S = 20, 5, 10
@@ -93,14 +93,14 @@ def read(uri: str, max_bytes: int | None, allow_private: bool) -> Blob:
     return _patiently("GET", uri, allow_private, ask, ATTEMPTS, PHOTO_S)
 
 
-def download(uri: str, allow_private: bool, max_bytes: int) -> IO[bytes]:
+def download(uri: str, allow_private: bool, max_bytes: int) -> Buffered:
     """Fetch a manifest into a temporary file that ends with the stream.
 
     Raises:
         PhotoError: as read does.
     """
 
-    def ask(attempt: _Attempt) -> IO[bytes]:
+    def ask(attempt: _Attempt) -> Buffered:
         stream = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
         try:
             with _answer("GET", attempt) as response:
@@ -375,3 +375,33 @@ def make_session(pid: int, allow_private: bool) -> requests.Session:
     for prefix in ("http://", "https://"):
         session.mount(prefix, GuardedAdapter(allow_private, PARALLEL_REQUESTS))
     return session
+
+
+class _Web(Store):
+    takes_outputs = False
+
+    def read(self, uri: str, max_bytes: int | None, allow_private: bool) -> Blob:
+        return read(uri, max_bytes, allow_private)
+
+    def source_facts(self, uris: Iterable[str], allow_private: bool) -> dict[str, SourceFacts | None]:
+        return source_facts(uris, allow_private)
+
+    def open_read(self, uri: str, largest_download: int) -> Buffered:
+        return download(uri, allow_private=True, max_bytes=largest_download)
+
+    def join(self, folder: str, name: str) -> str:
+        with suppress(ValueError):  # not an address, as reading it will say
+            return urljoin(f"{folder}/", name)
+        return f"{folder}/{name}"
+
+    def path_of(self, uri: str) -> str:
+        return re.split("[?#]", uri, maxsplit=1)[0]
+
+    def glob(self, pattern: str) -> list[str]:
+        return [pattern]
+
+    def split_pattern(self, pattern: str) -> tuple[str, str]:
+        return self.parent(pattern), pattern.rpartition("/")[2]
+
+
+STORE = _Web()

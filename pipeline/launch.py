@@ -1,0 +1,69 @@
+"""Hands a graph to Beam, and makes one line of what stopped it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import tempfile
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+
+from pipeline.errors import RequestError, RunError
+from transforms.beam_faults import flush_by_size, without_tracebacks, worker_command
+from transforms.credentials import without_secrets
+from transforms.errors import FatalError
+
+
+def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pipeline], None]) -> None:
+    """Build a graph and run it to its end.
+
+    Raises:
+        RequestError: the runner lacks a flag.
+        RunError: something that no photo would survive (a full disk, a failing device, an altered weights file).
+    """
+    try:
+        root = beam.Pipeline(options=PipelineOptions(beam_arguments))
+    except ValueError as error:  # what the runner itself finds missing, one line each
+        raise RequestError("; ".join(line.strip(" .") for line in str(error).splitlines() if line.strip())) from error
+    try:
+        build(root)
+    except (TypeError, ValueError) as error:  # what Beam's own flags make of the graph
+        raise RequestError(str(error).splitlines()[0]) from error
+    flush_by_size()
+    gc.freeze()  # what is imported stays; and rows by the hundred thousand are no reason to look through them all
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        with ExitStack() as stack:
+            if not verbose:
+                stack.enter_context(without_tracebacks())  # the user gets one line of it
+            if root.options.view_as(DirectOptions).direct_running_mode == "multi_processing":
+                quiet = [] if verbose else ["quiet"]
+                stack.enter_context(worker_command(["-m", "pipeline.local_worker", str(os.getpid()), *quiet]))
+            root.run().wait_until_finish()
+    except Exception as error:
+        raise _stopped_by(error) from error
+
+
+def _stopped_by(error: Exception) -> RunError:
+    """Find the one line to show. Runners hand a worker's exception on as it is, or as the text of its traceback.
+
+    What we foresaw says enough. Of anything else the whole traceback is kept in a file, and the line names it.
+    """
+    text = str(error).strip()
+    if isinstance(error, FatalError):
+        kind, line = type(error).__name__, text.splitlines()[0]
+    elif told := re.findall(r"\b(FatalError|DeadEndError|FaultError): ([^\n]+)", text):
+        kind, line = told[-1]
+    else:
+        kind, line = "", "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    line = re.sub(r" \[while running .*", "", line).strip()
+    if kind in ("FatalError", "DeadEndError"):
+        return RunError(line, dead_end=kind == "DeadEndError")
+    with tempfile.NamedTemporaryFile("w", prefix="whitesweep-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.write(without_secrets("".join(traceback.format_exception(error))))
+    return RunError(f"{line} (all of it: {log.name})", dead_end=kind == "FaultError")
