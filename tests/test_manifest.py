@@ -289,10 +289,7 @@ def test_photos_that_differ_in_their_ending_have_ids_of_their_own(
     assert not any(row.failure for row in rows)
 
 
-def test_every_ending_that_is_decoded_is_read_and_the_others_are_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(manifest.LOGGER, "propagate", True)
+def test_every_ending_that_is_decoded_is_read_and_the_others_are_counted(tmp_path: Path, log: list[str]) -> None:
     for ending in manifest.IMAGE_ENDINGS:
         (tmp_path / f"photo{ending.upper()}").write_bytes(b"")
     for name in ("a.txt", "b.TXT", "Thumbs.db", "readme", ".hidden", "m.csv"):
@@ -303,10 +300,10 @@ def test_every_ending_that_is_decoded_is_read_and_the_others_are_counted(
     rows = rows_of(tmp_path)
     assert len(rows) == len(manifest.IMAGE_ENDINGS) + 1
     assert len({row.id for row in rows}) == len(rows)
-    assert caplog.messages == [f"{tmp_path}: 5 files passed over (2 .txt, 1 .csv, 1 .db, 1 others)"]
-    caplog.clear()
+    assert log == [f"{tmp_path}: 5 files passed over (2 .txt, 1 .csv, 1 .db, 1 others)"]
+    log.clear()
     find_manifests([str(tmp_path / "[!m]*")])
-    assert caplog.messages == [f"{tmp_path}/[!m]*: 4 files passed over (2 .txt, 1 .db, 1 others)"]
+    assert log == [f"{tmp_path}/[!m]*: 4 files passed over (2 .txt, 1 .db, 1 others)"]
 
 
 @pytest.mark.parametrize("name", [" a.jpg", "a .jpg", "a%20b.jpg", "a[1].jpg", "a;b'\".jpg", "a#b?.jpg", "é.jpg"])
