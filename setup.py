@@ -22,6 +22,7 @@ setup(
     description="Put a whole product catalog on white: U²-Net on Apache Beam.",
     license="Apache-2.0",
     license_files=["LICENSE", "NOTICE"],
+    py_modules=["whitesweep"],  # what others may use
     package_dir={"": "."},  # spelled out, so that an editable install is one plain line with the path of this folder
     packages=find_packages(include=["pipeline", "sample", "transforms", "transforms.*", "model", "model.*", "weights"]),
     include_package_data=False,

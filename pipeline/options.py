@@ -10,24 +10,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from apache_beam.runners.runner import create_runner
 
 from pipeline import runners
+from pipeline.checks import check_engine, check_numbers, check_pictures
 from pipeline.errors import RequestError
 from transforms import storage
 from transforms.errors import PhotoError
 from transforms.manifest import ManifestError, ManifestFile, find_manifests
 from transforms.output.commit import RunInfo
 from transforms.output.earlier import BrokenReportError, NoReportError, newest_report
-from transforms.pixels.composite import parse_background
 from transforms.pixels.decode import Limits
-from transforms.pixels.policy import PolicyError
-from transforms.pixels.render import OutputSettings
 from transforms.pixels.sharpen import Sharpening
-from transforms.settings import RunSettings, load_policy
-from weights.files import WeightsError, locate
+from transforms.settings import RunSettings
 
 if TYPE_CHECKING:
     from model.engine import EngineConfig
@@ -128,26 +125,20 @@ def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[Ru
     Raises:
         RequestError: a flag cannot be what it is.
     """
-    _check_numbers(flags)
+    check_numbers(**vars(flags))
     beam_arguments = check_beam(flags.runner, others)
     output = check_output(flags.output)
     if runners.runner_name(flags.runner) == "DataflowRunner" and storage.is_local(output):
         raise RequestError(f"--output {flags.output}: Dataflow's workers cannot write here; use a gs:// address")
-    try:
-        policy = load_policy(flags.policy)
-        if flags.interpolation:
-            policy = policy.with_interpolation(flags.interpolation)
-        background = parse_background(flags.background)
-    except (PolicyError, ValueError) as error:
-        raise RequestError(str(error)) from error
-    if flags.format == "jpeg" and background is None:
-        raise RequestError("--background transparent: JPEG cannot be transparent; use --format png or webp")
+    pictures = check_pictures(
+        flags.policy, flags.interpolation, flags.background, flags.format, keep_metadata=flags.keep_metadata
+    )
     settings = RunSettings(
         output=output,
         command=flags.command,
         manifests=tuple(storage.join(os.getcwd(), pattern) for pattern in flags.manifest),
         sharpening=Sharpening(percent=flags.sharpen),
-        pictures=OutputSettings(policy, background, flags.format, flags.keep_metadata),
+        pictures=pictures,
         limits=Limits(flags.max_bytes, flags.max_pixels),
         allow_private=flags.allow_private_addresses,
         max_failure_fraction=flags.max_failure_fraction,
@@ -163,58 +154,11 @@ def _check_engine(flags: argparse.Namespace, others: Sequence[str]) -> EngineCon
     return check_engine(flags.model, flags.weights, flags.device, flags.precision, flags.batch_size, local)
 
 
-def check_engine(
-    model: str, file: str | None, device: str, precision: str, batch_size: int | None, local: bool
-) -> EngineConfig:
-    """Check weights, device and precision, and make the choices that are open.
-
-    If the run is here (`local`), so are the device and its best precision; workers elsewhere find their own device, or
-    fail.
-
-    Raises:
-        RequestError: one of them is not to be had.
-    """
-    from model.checkpoint import load_state
-    from model.engine import DeviceError, EngineConfig
-    from model.int8 import read_largest
-    from model.load import choose_device, choose_precision, engine_of, usual_precision
-
-    try:
-        weights = locate(model, file)
-        if file:
-            load_state(weights)  # the published ones are known by their sha256; these may be anything
-        if local:
-            device = choose_device(device)
-            precision = choose_precision(precision, weights, engine_of(device))
-        else:  # the same for every worker, whatever each could do
-            precision = usual_precision(model) if precision == "auto" else precision
-            if precision == "int8":
-                read_largest(weights)  # to know that the ranges are there
-    except (WeightsError, DeviceError) as error:
-        raise RequestError(str(error)) from error
-    return EngineConfig(weights, device, precision, batch_size)
-
-
 def versions() -> dict[str, str]:
     """Name the versions of everything that the output's bytes depend on."""
     packages = ("apache-beam", "openvino", "torch", "opencv-python-headless", "pillow", "numpy", "pyarrow")
     installed = {found.metadata["Name"].lower(): found.version for found in metadata.distributions()}
     return {"python": platform.python_version(), **{name: installed.get(name, "absent") for name in packages}}
-
-
-def _check_numbers(flags: argparse.Namespace) -> None:
-    ranges: dict[str, tuple[float, float]] = {
-        "sharpen": (0, 1000),
-        "max_failure_fraction": (0, 1),
-        "keep_reports": (1, 2**40),
-        "max_bytes": (1, 2**40),
-        "max_pixels": (1, 2**40),
-        "batch_size": (1, 1024),
-    }
-    for name, (low, high) in ranges.items():
-        value: Any = getattr(flags, name)
-        if value is not None and not low <= value <= high:
-            raise RequestError(f"--{name} {value}: must be from {low:g} to {high:g}")
 
 
 def _check_apart(output: str, manifests: list[ManifestFile]) -> None:

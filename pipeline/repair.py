@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline import runners
+from pipeline.checks import check_engine
 from pipeline.errors import RequestError, RunError
 from pipeline.execute import execute
-from pipeline.options import RunRequest, check_beam, check_engine, make_request
+from pipeline.options import RunRequest, check_beam, make_request
 from transforms import storage
 from transforms.errors import PhotoError
 from transforms.output.cleanup import list_runs, sweep

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -69,6 +70,21 @@ def draw_product(seed: int, size: tuple[int, int]) -> Image.Image:
             (left + 0.1 * width, y, right - 0.1 * width, y), fill=tuple(255 - c for c in colour), width=width // 40
         )
     return image.filter(ImageFilter.GaussianBlur(0.6))
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is logged for the user, line by line, whatever another test has made of the logger."""
+    lines: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    logger = logging.getLogger("whitesweep")
+    monkeypatch.setattr(logger, "handlers", [Lines()])
+    logger.setLevel(logging.INFO)
+    return lines
 
 
 @pytest.fixture(scope="session")

@@ -220,6 +220,13 @@ def test_premultiplied_grey_is_grey_and_alpha() -> None:
     assert np.abs(rgb.astype(int) - [[[200] * 3, [100] * 3]]).max() <= 1
 
 
+def test_a_transparent_colour_of_sixteen_bits_is_that_very_colour() -> None:
+    samples = np.array([[[1, 2, 3], [1, 2, 4], [60_000, 2, 3]]])
+    photo = decode(png(samples, 2, 16, (b"tRNS", struct.pack(">HHH", 1, 2, 3))))
+    assert photo.alpha is not None
+    assert photo.alpha.tolist() == [[0, 255, 255]]
+
+
 def test_sixteen_linear_bits_of_other_primaries_are_converted() -> None:
     p3 = np.array([[0.5151, 0.2920, 0.1571], [0.2412, 0.6922, 0.0666], [-0.0011, 0.0419, 0.7841]])
     srgb = np.array([[0.4360, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]])

@@ -77,19 +77,17 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_torch")
-def test_auto_without_a_gpu_is_the_cpu_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_without_a_gpu_is_the_cpu_and_says_nothing(log: list[str]) -> None:
     assert not has_torch()
     assert choose_device("auto") == "cpu"
-    assert caplog.messages == []
+    assert log == []
 
 
 @pytest.mark.usefixtures("no_torch")
-def test_auto_with_a_gpu_says_in_one_line_why_it_is_the_cpu(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_auto_with_a_gpu_says_in_one_line_why_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
     monkeypatch.setattr(loading, "has_nvidia_gpu", lambda: True)
     assert choose_device("auto") == "cpu"
-    (line,) = caplog.messages
+    (line,) = log
     assert line.startswith("the GPU is not used: torch is not installed; start with ./run_pipeline.sh")
     assert "\n" not in line
 

@@ -318,9 +318,7 @@ def test_photos_that_differ_in_their_ending_have_ids_of_their_own(
     assert not any(row.failure for row in rows)
 
 
-def test_every_ending_that_is_decoded_is_read_and_the_others_are_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_every_ending_that_is_decoded_is_read_and_the_others_are_counted(tmp_path: Path, log: list[str]) -> None:
     for ending in manifest.IMAGE_ENDINGS:
         (tmp_path / f"photo{ending.upper()}").write_bytes(b"")
     for name in ("a.txt", "b.TXT", "Thumbs.db", "readme", ".hidden", "m.csv"):
@@ -331,10 +329,10 @@ def test_every_ending_that_is_decoded_is_read_and_the_others_are_counted(
     rows = rows_of(tmp_path)
     assert len(rows) == len(manifest.IMAGE_ENDINGS) + 1
     assert len({row.id for row in rows}) == len(rows)
-    assert caplog.messages == [f"{tmp_path}: 5 files passed over (2 .txt, 1 .csv, 1 .db, 1 others)"]
-    caplog.clear()
+    assert log == [f"{tmp_path}: 5 files passed over (2 .txt, 1 .csv, 1 .db, 1 others)"]
+    log.clear()
     find_manifests([str(tmp_path / "[!m]*")])
-    assert caplog.messages == [f"{tmp_path}/[!m]*: 4 files passed over (2 .txt, 1 .db, 1 others)"]
+    assert log == [f"{tmp_path}/[!m]*: 4 files passed over (2 .txt, 1 .db, 1 others)"]
 
 
 @pytest.mark.parametrize(
@@ -349,18 +347,16 @@ def test_every_ending_that_is_decoded_is_read_and_the_others_are_counted(
         ([f"x.{n}" for n in "abcdefghi"], "9 files passed over (" + ", ".join(f"1 .{n}" for n in "abcdefgh") + ", …)"),
     ],
 )
-def test_what_is_passed_over_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, names: list[str], said: str
-) -> None:
+def test_what_is_passed_over_is_said(tmp_path: Path, log: list[str], names: list[str], said: str) -> None:
     for name in ("good.jpg", *names):
         (tmp_path / name).write_bytes(b"")
     find_manifests([str(tmp_path)])
-    assert caplog.messages == [f"{tmp_path}: {said}"]
-    caplog.clear()
+    assert log == [f"{tmp_path}: {said}"]
+    log.clear()
     for name in names:
         (tmp_path / name).unlink()
     find_manifests([str(tmp_path)])
-    assert caplog.messages == []
+    assert log == []
 
 
 @pytest.mark.parametrize("name", [" a.jpg", "a .jpg", "a%20b.jpg", "a[1].jpg", "a;b'\".jpg", "a#b?.jpg", "é.jpg"])
@@ -471,7 +467,7 @@ def test_no_record_can_raise_and_a_report_can_hold_it(fields: dict[str, str], ba
     if "uri" in fields:
         fields["uri"] = prefix + fields["uri"]
     file = ManifestFile(f"{base}/m.csv", "csv", base)
-    (row,) = keep_apart([manifest._table_row(fields, file, 1)], "/out")
+    (row,) = keep_apart([manifest.row_of_record(fields, file, 1)], "/out")
     said = row.failure.message if row.failure else ""
     texts = [row.id, row.uri, row.source, row.category or "", said, *row.attributes, *row.attributes.values()]
     "".join(texts).encode()
@@ -504,8 +500,9 @@ def test_batches_hold_a_thousand_rows_or_16_mib_of_text() -> None:
     rows = [ManifestRow(str(n), "u", "s") for n in range(2500)]
     assert [count for count, _ in in_batches(rows)] == [1000, 1000, 500]
     assert list(in_batches([])) == []
-    half = [ManifestRow("", "u", "s", attributes={"x": "x" * ((8 << 20) - 1)})] * 7
-    assert [count for count, _ in in_batches(half)] == [3, 3, 1]  # two are not more than 16 MiB
+    half, more = ManifestRow("", "u", "s", attributes={"x": "x" * ((8 << 20) - 1)}), ManifestRow("", "u", "s")
+    counts = [count for count, _ in in_batches([half, half, more, half, half, more, half])]
+    assert counts == [3, 3, 1]  # two halves are not more than 16 MiB
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)

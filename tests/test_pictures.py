@@ -229,7 +229,7 @@ def test_a_part_that_is_a_link_is_refused(part: str, shop: Path, capsys: pytest.
     assert f"{output / part} is a symbolic link" in capsys.readouterr().err
 
 
-def test_nothing_is_done_behind_a_link(shop: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_done_behind_a_link(shop: Path) -> None:
     output, foreign = shop / "out", shop / "foreign"
     foreign.mkdir()
     for name in ("a.jpg", "b.png", ".x.whitesweep-tmp"):

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, run, run_json
 
+import whitesweep
 from pipeline.flags import make_parser
 from pipeline.runners import unknown_flags
 from pipeline.signals import SIGNALS
@@ -182,6 +183,12 @@ def test_every_policy_shown_is_one() -> None:
     assert {name for name, _ in shown} >= {"README.md", "docs/reference.md", "docs/operating.md"}
     for name, block in shown:
         parse_policy(tomllib.loads(block), name)
+
+
+def test_every_public_name_is_explained() -> None:
+    names = table(section(REFERENCE, "## From Python"), "name")
+    assert {name for row in names for name in quoted(row[0])} <= set(whitesweep.__all__)
+    assert {name for row in names for cell in row for name in quoted(cell)} >= set(whitesweep.__all__)
 
 
 # The report
@@ -355,7 +362,9 @@ def test_how_fast_it_is_was_measured() -> None:
 
 
 def test_python_that_is_shown_compiles() -> None:
-    shown = [block for page in PAGES.values() for block in code_blocks(page) if re.match(r"import |latest = ", block)]
+    shown = [
+        block for page in PAGES.values() for block in code_blocks(page) if re.match(r"import |from |latest = ", block)
+    ]
     assert len(shown) >= 4
     for block in shown:
         compile(block, "docs", "exec")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.engine import EngineConfig
-from transforms import report, saliency, storage
+from transforms import network, report, storage
 from transforms.errors import FatalError, PhotoError
 from transforms.output import schema
 from transforms.output.commit import Gone, RunInfo, ShardSummary, commit
@@ -76,11 +76,11 @@ def test_the_network_has_gone_when_the_report_is_written(tmp_path: Path, monkeyp
         size_bytes = 0
 
     written: list[bool] = []
-    monkeypatch.setattr(saliency, "load", lambda config: Network())
-    saliency._load.cache_clear()
-    network = weakref.ref(saliency.the_engine(EngineConfig(WeightsFile("u2netp", "/weights", ""), "cpu", "fp32")))
-    assert network() is not None
-    monkeypatch.setattr(storage, "write", lambda *_, **__: written.append(network() is None))
+    monkeypatch.setattr(network, "load", lambda config: Network())
+    network.release_engine()
+    gone = weakref.ref(network.the_engine(EngineConfig(WeightsFile("u2netp", "/weights", ""), "cpu", "fp32")))
+    assert gone() is not None
+    monkeypatch.setattr(storage, "write", lambda *_, **__: written.append(gone() is None))
     write_shard(info(tmp_path), (), 0, 1, [])
     assert written == [True]
 

@@ -17,7 +17,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from model.engine import DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
 from model.load import load
-from transforms import saliency
+from transforms import network, saliency
 from transforms.errors import Failure, FatalError, PhotoError
 from transforms.pixels.types import Photo
 from transforms.saliency import PredictSaliency, predict_each, the_engine
@@ -151,7 +151,7 @@ def test_a_batch_of_big_photos_does_not_wait_to_be_full(
 
 
 def test_counts_as_run_inference_does(u2netp: Any) -> None:
-    saliency._load.cache_clear()
+    network.release_engine()
     root = beam.Pipeline(runner="FnApiRunner")
     _ = (
         root
@@ -173,14 +173,14 @@ def test_counts_as_run_inference_does(u2netp: Any) -> None:
 
 
 def test_one_model_a_process(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    saliency._load.cache_clear()
+    network.release_engine()
     loads = []
 
     def counted(config: EngineConfig) -> Engine:
         loads.append(1)
         return load(config)
 
-    monkeypatch.setattr(saliency, "load", counted)
+    monkeypatch.setattr(network, "load", counted)
     engines: list[object] = []
     threads = [
         threading.Thread(target=lambda: engines.append(the_engine(EngineConfig(u2netp, "cpu", "fp32"))))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from transforms import storage
-from transforms.errors import Failure, FatalError, PhotoError, in_one_line
+from transforms.errors import NO_SUBJECT, Failure, FatalError, PhotoError, in_one_line
 from transforms.output.commit import RunInfo
 from transforms.output.lease import stop_watch
 from transforms.output.maps import store_map
@@ -84,12 +84,11 @@ def _deliver(
         statistics=cutout.statistics,
     )
     if not cutout.data:
-        message = "no product was found; look at the photo, or say on_no_subject in the policy"
         for present in row.present:  # under this policy none is to be seen
             with effort.step("write"):
                 remove_picture(run.folder, run.run_id, present, "no_subject")
             effort.counts["images_removed"] += 1
-        failure = Failure("threshold", "no_subject", message)
+        failure = Failure("threshold", "no_subject", NO_SUBJECT)
         return Outcome(_with_failure(report, failure), effort, failure)
     output = output_name(report.id, ENCODINGS[cutout.format].extension)
     uri, sha256 = f"{run.folder}/{output}", hashlib.sha256(cutout.data).hexdigest()

@@ -32,6 +32,8 @@ FAILURE_CODES = {
 }
 """Every code that a failed row can carry, with its meaning."""
 
+NO_SUBJECT = "no product was found; look at the photo, or say on_no_subject in the policy"
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

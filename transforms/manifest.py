@@ -197,7 +197,7 @@ def read_manifest(file: ManifestFile) -> Iterator[ManifestRow]:
     try:
         with storage.open_read(file.uri, LARGEST_DOWNLOAD) as stream:
             for line, record in _READERS[file.kind](unpacked(stream)):
-                yield _table_row(record, file, line)
+                yield row_of_record(record, file, line)
     except (TableError, UnpackingError) as error:
         raise FatalError(f"{file.uri}: {error}") from error
     except (OSError, EOFError, ValueError, OverflowError, PhotoError, pa.ArrowException) as error:
@@ -215,7 +215,7 @@ def _image_row(uri: str, id: str, file: ManifestFile) -> ManifestRow:
     return _with_checked_id(row, id)
 
 
-def _table_row(record: Record, file: ManifestFile, line: int) -> ManifestRow:
+def row_of_record(record: Record, file: ManifestFile, line: int) -> ManifestRow:
     """Make a row of a record, or of the reason why there is none. Nothing that a record holds may cost another."""
     nothing = ManifestRow("", "", "", manifest=_clean(without_secrets(file.uri)), line=line)
     if isinstance(record, str):
@@ -310,7 +310,9 @@ def refuse_duplicates(rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
 
 def photo_key(row: ManifestRow) -> str:
     """Name the work a row belongs to: its photo, or the row alone if it has failed already."""
-    return row.source if row.failure is None else f"\0{row.manifest}\0{row.line}\0{row.id}\0{row.uri}"
+    if row.failure is None:
+        return row.source
+    return f"\0{row.manifest}\0{row.line}\0{row.id}\0{row.uri}\0{row.failure.message}"
 
 
 def pack_rows(rows: Iterable[ManifestRow]) -> bytes:

@@ -23,6 +23,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from model.machine import give_back
 from transforms.beam_faults import sole_output
 from transforms.errors import PhotoError
+from transforms.network import release_engine
 from transforms.output.commit import (
     PARQUET,
     TRACES,
@@ -38,7 +39,6 @@ from transforms.output.earlier import load_table
 from transforms.output.lease import stop_watch
 from transforms.output.pictures import remove_picture
 from transforms.output.schema import SCHEMA, ReportRow, shard_count, shard_name, shard_of, sorted_order, to_record
-from transforms.saliency import release_engine
 from transforms.steps import Effort
 from transforms.types import Carried, Outcome, Packed
 

@@ -7,12 +7,10 @@ two, so that pixels were shuffled. The metric names are RunInference's, so its d
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -20,12 +18,12 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.windowed_value import WindowedValue
 from numpy.typing import NDArray
 
-from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
-from model.load import load
-from transforms.errors import Failure, FatalError, PhotoError
+from model.engine import DeviceFaultError, Engine, EngineConfig
+from transforms import network
+from transforms.errors import Failure, PhotoError
+from transforms.network import Predictor, failure_alone
 from transforms.pixels.types import SaliencyMap
 from transforms.work import Work
-from weights.files import WeightsError
 
 NAMESPACE = "PredictSaliency"
 
@@ -40,45 +38,14 @@ REMEMBERED = 4
 """Maps of the latest photos that a worker thread keeps: 100 KB each."""
 
 
-class Predictor(Protocol):
-    """What PredictSaliency needs of an engine."""
-
-    batch_size: int
-    size_bytes: int
-
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Map uint8 [N, 320, 320, 3] to uint8 [N, 320, 320]."""
-
-
-_loading = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def _load(config: EngineConfig) -> Engine:
-    began = time.perf_counter()
-    try:
-        engine = load(config)
-    except (WeightsError, DeviceError) as error:
-        raise FatalError(str(error)) from error
-    milliseconds = int((time.perf_counter() - began) * 1000)
-    Metrics.distribution(NAMESPACE, "load_model_latency_milli_secs").update(milliseconds)
-    Metrics.distribution(NAMESPACE, "model_byte_size").update(engine.size_bytes)
-    return engine
-
-
 def the_engine(config: EngineConfig) -> Engine:
-    """Give this process's one engine, loaded by whichever thread asks first and kept until release_engine.
-
-    (Beam's `Shared` keeps only the last object acquired in a process alive, and drops it when its DoFns idle.)
-    """
-    with _loading:
-        return _load(config)
+    """Give this process's one engine (network.the_engine), and count as RunInference does if it was loaded for it."""
+    return network.the_engine(config, _count_load)
 
 
-def release_engine() -> None:
-    """Let this process's engine go, and the memory it takes, once nobody uses it; whoever asks again loads it anew."""
-    with _loading:
-        _load.cache_clear()
+def _count_load(engine: Engine, seconds: float) -> None:
+    Metrics.distribution(NAMESPACE, "load_model_latency_milli_secs").update(int(seconds * 1000))
+    Metrics.distribution(NAMESPACE, "model_byte_size").update(engine.size_bytes)
 
 
 def predict_each(engine: Predictor, images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8] | PhotoError]:
@@ -89,28 +56,12 @@ def predict_each(engine: Predictor, images: list[NDArray[np.uint8]]) -> list[NDA
     """
     try:
         return list(engine.predict(np.stack(images)))
-    except DeviceFaultError as error:
-        raise FatalError(f"the GPU failed: {error}") from error
     except Exception as error:  # whatever a photo does to the network must not cost its neighbours
-        if len(images) == 1:
-            _prove_alive(engine, images[0], error)
-            code = "out_of_memory" if isinstance(error, (OutOfMemoryError, MemoryError)) else "inference_failed"
-            return [PhotoError(code, f"the network failed on this photo alone: {error}")]
+        if len(images) == 1 or isinstance(error, DeviceFaultError):
+            return [failure_alone(engine, images[0], error)]
         Metrics.counter(NAMESPACE, "failed_batches_counter").inc()
     half = len(images) // 2
     return predict_each(engine, images[:half]) + predict_each(engine, images[half:])
-
-
-def _prove_alive(engine: Predictor, image: NDArray[np.uint8], error: Exception) -> None:
-    """Predict a picture that cannot be at fault: if that fails too, it is the engine and not the photo.
-
-    Raises:
-        FatalError: it failed.
-    """
-    try:
-        engine.predict(np.zeros_like(image)[None])
-    except Exception:
-        raise FatalError(f"the network fails on every photo: {str(error).splitlines()[0]}") from error
 
 
 def predict_batch(engine: Predictor, batch: list[Work]) -> Iterator[Work]:
