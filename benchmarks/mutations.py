@@ -108,6 +108,8 @@ def take(first: int, end: int, more: list[Path]) -> None:
         began = time.perf_counter()
         try:
             code = f"photo, {decode(data).format}"
+        except MemoryError:
+            code = "out_of_memory"
         except PhotoError as error:
             code = error.code if "\n" not in error.message else "more than one line"
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -24,7 +24,7 @@ class DeviceError(Exception):
     """The device or precision asked for cannot be had; the message is one line for the user."""
 
 
-class OutOfMemoryError(Exception):
+class OutOfMemoryError(MemoryError):
     """The device has no memory for this batch; a smaller one may fit."""
 
 

@@ -10,9 +10,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig, OutOfMemoryError
+from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig
 from model.load import load
 from transforms.errors import FatalError, PhotoError
+from transforms.steps import is_out_of_memory
 from weights.files import WeightsError
 
 
@@ -82,7 +83,7 @@ def failure_alone(engine: Predictor, image: NDArray[np.uint8], error: Exception)
     if isinstance(error, DeviceFaultError):
         raise FatalError(f"the GPU failed: {error}") from error
     _prove_alive(engine, image, error)
-    code = "out_of_memory" if isinstance(error, (OutOfMemoryError, MemoryError)) else "inference_failed"
+    code = "out_of_memory" if is_out_of_memory(error) else "inference_failed"
     return PhotoError(code, f"the network failed on this photo alone: {error}")
 
 

@@ -45,8 +45,8 @@ def decode(data: bytes, limits: Limits = Limits()) -> Photo:
     AVIF the primary one.
 
     Raises:
-        PhotoError: not_an_image, unsupported_format, too_many_pixels, corrupt, truncated, out_of_memory, or timeout
-            (patience.SECONDS of processor time).
+        PhotoError: not_an_image, unsupported_format, too_many_pixels, corrupt, truncated, or timeout
+            (patience.SECONDS of processor time). MemoryError: there is no memory for its pixels.
     """
     return decode_opened(open_photo(data, limits))
 
@@ -63,10 +63,8 @@ def open_photo(data: bytes, limits: Limits = Limits()) -> Image.Image:
     try:
         name = signature.identify(data)
         image = _open(name, data, limits)
-    except PhotoError:
+    except (PhotoError, MemoryError):
         raise
-    except MemoryError as error:
-        raise PhotoError("out_of_memory", "no memory to read the picture's header") from error
     except Exception as error:  # a decoder given damaged bytes may raise nearly anything
         raise _broken(error, name, data) from error
     _check_size(image.size, limits)
@@ -81,18 +79,15 @@ def decode_opened(image: Image.Image) -> Photo:
     """Decode what open_photo gave (see decode); the image is used up.
 
     Raises:
-        PhotoError: corrupt, truncated, unsupported_format or out_of_memory.
+        PhotoError: corrupt, truncated or unsupported_format. MemoryError: there is no memory for its pixels.
     """
-    width, height = image.size
     name, data = image.format or "", _bytes_behind(image)
     try:
         image = _load(image, data)
         _turn_upright(image)
         rgb, alpha = to_srgb(image, data)
-    except PhotoError:
+    except (PhotoError, MemoryError):
         raise
-    except MemoryError as error:
-        raise PhotoError("out_of_memory", f"no memory to decode {width}x{height} pixels") from error
     except Exception as error:  # a decoder given damaged bytes may raise nearly anything
         raise _broken(error, name, data) from error
     return Photo(rgb, alpha, {"MPO": "jpeg", "HEIF": "heic"}.get(name, name.lower()))
