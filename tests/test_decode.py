@@ -181,7 +181,6 @@ def test_an_empty_file_is_called_so() -> None:
         (ValueError("not enough image data"), "truncated", "cannot be decoded: not enough image data"),
         (RuntimeError(" Unsupported thing "), "unsupported_format", "cannot be decoded: Unsupported thing"),
         (KeyError("x"), "corrupt", "cannot be decoded: 'x'"),
-        (MemoryError(), "out_of_memory", "no memory to read the picture's header"),
     ],
 )
 def test_whatever_a_decoder_raises_is_one_line_with_a_code(
@@ -198,8 +197,8 @@ def test_whatever_a_decoder_raises_is_one_line_with_a_code(
         open_photo(data)
     with pytest.raises(PhotoError) as pixels:
         decode_opened(image)
-    assert (header.value.code, header.value.message) == (pixels.value.code, said) == (code, said)
-    assert pixels.value.message in (said, "no memory to decode 20x20 pixels")
+    for caught in (header, pixels):
+        assert (caught.value.code, caught.value.message) == (code, said)
 
 
 def test_a_cut_jpeg_and_a_tile_beyond_the_limit_are_called_so() -> None:
