@@ -4,7 +4,7 @@
 #   ./run_pipeline.sh                  the demo
 #   ./run_pipeline.sh COMMAND …        see --help
 #   ./run_pipeline.sh test             ruff, mypy and the whole test suite
-#   ./run_pipeline.sh test ARGUMENT …  only pytest, with these arguments
+#   ./run_pipeline.sh test ARGUMENT …  only pytest, with these arguments (-m pure: the quick tests)
 #
 # PYTHON=/path/to/python3.11 chooses the interpreter; otherwise the first of python3.11, python3.12, python3 that fits.
 # Packages go into .venv beside this script, in three sets, each with all of the one before it: what a run on a CPU uses;
@@ -174,7 +174,8 @@ if [ "$1" = test ]; then
   "$python" -m ruff check .
   "$python" -m ruff format --check .
   "$python" -m mypy
-  exec "$python" -m pytest -n 2 --dist loadfile  # a file makes its fixtures once
+  "$python" -m pytest -m pure  # in seconds, and held to be that
+  exec "$python" -m pytest -m "not pure" -n 2 --dist worksteal  # some files have few tests, but long ones
 fi
 
 if ! ready ready-torch; then

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.nights import Command, Process, Trouble, World, look
 from benchmarks.shop import Row, Shop
+from benchmarks.world import Command, Process, Trouble, World, look
 from pipeline.cli import main as whitesweep
 
 RUN = Command("run", {"policy": "0.7"})

@@ -373,7 +373,8 @@ def test_test_runs_everything_in_order(door: Door) -> None:
         "-m ruff check .",
         "-m ruff format --check .",
         "-m mypy",
-        "-m pytest -n 2 --dist loadfile",
+        "-m pytest -m pure",
+        "-m pytest -m not pure -n 2 --dist worksteal",
     ]
     assert done.stdout.split(" ", 1)[1] == f"{door.root} 1 True\n"
     assert door.run("demo", "--device", "cuda").stderr == ""  # what the tests need includes what a run needs
