@@ -30,7 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import RequestError
+from transforms.beam_faults import without_annotations
 from transforms.errors import FatalError, PhotoError
+from transforms.pixels.methods import DEFAULT_POLICY
 from transforms.pixels.policy import Policy, PolicyError, Rule
 from transforms.pixels.types import Cutout, MaskStatistics
 
@@ -61,7 +63,7 @@ __all__ = [
 
 def cut_out(
     data: bytes,
-    policy: str | Policy = "0.7",
+    policy: str | Policy = DEFAULT_POLICY,
     *,
     category: str | None = None,
     attributes: Mapping[str, str] | None = None,
@@ -170,8 +172,7 @@ def load_policy(text: str) -> Policy:
     return settings.load_policy(text)
 
 
-for _function in (cut_out, saliency_map):  # Beam's own mark: its beam.Map (2.77) refuses keywords with annotations
-    vars(_function)["_beam_no_annotations"] = True
+without_annotations(cut_out, saliency_map)
 
 _WITH_BEAM = {
     "PhotoOutcome": "transforms.plain_rows",

@@ -21,9 +21,10 @@ from collections import Counter
 from pathlib import Path
 
 from transforms import storage
-from transforms.output.commit import RunInfo, ShardSummary, commit
+from transforms.output.commit import ShardSummary, commit
 from transforms.output.maps import map_key
 from transforms.output.naming import output_name
+from transforms.output.run import RunInfo
 from transforms.output.schema import ReportRow, shard_count, shard_of
 from transforms.pixels.render import OutputSettings, settings_sha256
 from transforms.pixels.sharpen import Sharpening

@@ -33,7 +33,7 @@ from model.engine import Engine, EngineConfig
 from model.load import choose_precision, engine_of, load
 from model.machine import available_cpus, keep_buffers
 from transforms.deliver import finish
-from transforms.output.commit import RunInfo
+from transforms.output.run import RunInfo
 from transforms.pixels.decode import decode
 from transforms.pixels.sharpen import network_input
 from transforms.pixels.types import SaliencyMap

@@ -9,6 +9,7 @@ from pipeline.errors import RequestError
 from transforms.pixels.composite import parse_background
 from transforms.pixels.decode import Limits
 from transforms.pixels.encode import ENCODINGS
+from transforms.pixels.methods import DEFAULT_POLICY
 from transforms.pixels.policy import Policy, PolicyError
 from transforms.pixels.render import OutputSettings
 from transforms.pixels.sharpen import Sharpening
@@ -43,7 +44,7 @@ class Settings(TypedDict, total=False):
 
 
 def make_settings(
-    policy: str | Policy = "0.7",
+    policy: str | Policy = DEFAULT_POLICY,
     *,
     output: str = "",
     background: str = "white",

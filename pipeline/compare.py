@@ -17,8 +17,10 @@ from pipeline.graph import build_compare
 from pipeline.launch import run_graph
 from pipeline.options import absolute, check_beam, check_output
 from transforms import storage
-from transforms.output.earlier import NoReportError, newest_report
+from transforms.errors import PhotoError
+from transforms.output.earlier import NoReportError, newest_report, newest_run
 from transforms.output.maps import load_map
+from transforms.output.run import read_run
 from transforms.pixels.policy import Policy, PolicyError
 from transforms.settings import load_policy
 
@@ -89,8 +91,11 @@ def compare(request: CompareRequest, names: Sequence[str]) -> int:
 
 def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]]) -> None:
     """Draw photo, map, A and B of each row, two rows beside each other, the most changed first."""
-    settings = _settings(request.source)
-    folders, allow_private = settings.get("manifest_folders", []), settings.get("allow_private_addresses", False)
+    try:
+        settings = read_run(request.source, newest_run(request.source)["run_id"])["settings"]
+        folders, allow_private = settings["manifest_folders"], settings["allow_private_addresses"]
+    except (NoReportError, PhotoError, ValueError, KeyError, TypeError):
+        folders, allow_private = [], False  # the maps are drawn in place of the photos
     groups: list[list[Image.Image]] = []
     for row in changed:
         saliency = load_map(f"{request.source}/maps", row["map_key"])
@@ -104,10 +109,3 @@ def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]]) -> None:
     buffer = io.BytesIO()
     lay_out(groups, groups_a_row=2, side=TILE).save(buffer, "PNG")
     storage.write(f"{request.output}/{SHEET}", buffer.getvalue(), "image/png")
-
-
-def _settings(source: str) -> dict[str, Any]:
-    """Give the settings of the run that made the newest report."""
-    latest = json.loads(storage.read(f"{source}/report/latest.json").data)
-    run = json.loads(storage.read(f"{source}/{latest['report']}/run.json").data)
-    return dict(run["settings"])

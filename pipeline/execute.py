@@ -17,9 +17,9 @@ from pipeline.summary import summarise
 from transforms.credentials import without_secrets
 from transforms.errors import FatalError, PhotoError
 from transforms.output.cleanup import retire, sweep
-from transforms.output.commit import RunInfo, discard_shards, read_run, record_stop
 from transforms.output.earlier import BrokenReportError, NoReportError, newest_run
 from transforms.output.lease import Lease, LeaseError
+from transforms.output.run import RunInfo, discard_shards, read_run, record_stop
 from transforms.plan import PlanConfig
 
 

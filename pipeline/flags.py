@@ -9,7 +9,7 @@ from model.engine import DEVICES, PRECISIONS
 from pipeline.errors import RequestError
 from transforms.pixels.decode import Limits
 from transforms.pixels.encode import ENCODINGS
-from transforms.pixels.methods import METHODS
+from transforms.pixels.methods import DEFAULT_METHOD, DEFAULT_POLICY, METHODS
 from transforms.pixels.upsample import INTERPOLATIONS
 from weights.architecture import MODELS
 
@@ -61,12 +61,13 @@ def add_network(parser: argparse.ArgumentParser) -> None:
 def add_rendering(parser: argparse.ArgumentParser, policy: str | None) -> None:
     """Add what decides how a map and a photo become a picture. policy: the default; None if it must be given."""
     pictures = parser.add_argument_group("the pictures")
+    others = [name for name in METHODS if name != DEFAULT_METHOD]
     pictures.add_argument(
         "--policy",
         default=policy,
         required=policy is None,
         metavar="P",
-        help=f"a threshold of the saliency probability, the name of a method ({', '.join(list(METHODS)[1:])}), or "
+        help=f"a threshold of the saliency probability, the name of a method ({', '.join(others)}), or "
         "a TOML file of rules" + (f" (default: {policy})" if policy else ""),
     )
     pictures.add_argument(
@@ -161,7 +162,7 @@ def make_parser() -> Parser:
     _add_paths(run_parser)
     add_network(run_parser)
     _add_incremental(run_parser)
-    add_rendering(run_parser, "0.7")
+    add_rendering(run_parser, DEFAULT_POLICY)
     add_running(run_parser)
     migrate_parser = commands.add_parser(
         "migrate",
@@ -221,7 +222,7 @@ def make_parser() -> Parser:
     demo_parser.add_argument("--output", default="demo", metavar="DIR", help="where to (default: %(default)s)")
     add_network(demo_parser)
     _add_incremental(demo_parser)
-    add_rendering(demo_parser, "0.7")
+    add_rendering(demo_parser, DEFAULT_POLICY)
     add_running(demo_parser)
     demo_parser.set_defaults(max_failure_fraction=0.1)  # one photo of it is cut short, and one shows nothing
     return parser

@@ -1,4 +1,7 @@
-"""The graphs. Who reads only this file knows the method."""
+"""The graphs: a run (a migration and a repair too), a verification, a comparison. Start here.
+
+What happens to one photo is in transforms/process.py, and then in deliver.py.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import apache_beam as beam
 
 from transforms.compare import CompareMaps, WriteComparison
 from transforms.manifest import ManifestFile, ReadManifests
-from transforms.output.commit import RunInfo
+from transforms.output.run import RunInfo
 from transforms.pixels.policy import Policy
 from transforms.plan import PlanConfig, PlanRows
 from transforms.process import ProcessPhotos

@@ -14,7 +14,7 @@ from model.engine import Engine
 from pipeline.checks import check_engine, check_numbers, known_engine
 from pipeline.errors import RequestError
 from transforms.errors import FatalError, PhotoError
-from transforms.saliency import predict_each, the_engine
+from transforms.saliency import counted_engine, predict_each
 from weights.architecture import SIDE
 
 BATCH_SIZE = 16
@@ -82,7 +82,7 @@ class U2NetModelHandler(ModelHandler[NDArray[np.uint8], PredictionResult, Engine
             config = known_engine(*self.settings, local=True)  # what is open, each worker chooses for itself
         except RequestError as error:
             raise FatalError(str(error)) from error
-        return the_engine(replace(config, weights=self.weights))
+        return counted_engine(replace(config, weights=self.weights))
 
     def run_inference(
         self, batch: Sequence[NDArray[np.uint8]], model: Engine, inference_args: dict[str, Any] | None = None

@@ -18,10 +18,11 @@ from pipeline import runners
 from pipeline.checks import check_engine, check_numbers, check_pictures
 from pipeline.errors import RequestError
 from transforms import storage
+from transforms.beam_faults import unknown_flags
 from transforms.errors import PhotoError
 from transforms.manifest import ManifestError, ManifestFile, find_manifests
-from transforms.output.commit import RunInfo
 from transforms.output.earlier import BrokenReportError, NoReportError, newest_report
+from transforms.output.run import RunInfo
 from transforms.pixels.decode import Limits
 from transforms.pixels.sharpen import Sharpening
 from transforms.settings import RunSettings
@@ -183,7 +184,7 @@ def check_beam(runner: str, others: Sequence[str]) -> list[str]:
     arguments = runners.beam_arguments(runner, others)
     try:
         create_runner(runners.runner_name(runner))
-        unknown = runners.unknown_flags(arguments)
+        unknown = unknown_flags(arguments)
     except (ValueError, ImportError, AttributeError) as error:
         raise RequestError(f"--runner {runner}: {str(error).splitlines()[0]}") from error
     if unknown and not unknown[0].startswith("-"):

@@ -14,8 +14,9 @@ from pipeline.errors import RequestError
 from pipeline.options import check_output, find_report
 from transforms import storage
 from transforms.errors import FatalError, PhotoError
-from transforms.output.commit import RunInfo
 from transforms.output.lease import LeaseError, check_free
+from transforms.output.run import RunInfo
+from transforms.pixels.methods import DEFAULT_POLICY
 from transforms.pixels.policy import Policy
 from transforms.plain_rows import PackPlainRows, PhotoOutcome, plain_outcome
 from transforms.plan import PlanConfig, PlanRows
@@ -73,7 +74,7 @@ class PutOnWhite(beam.PTransform):
     def __init__(
         self,
         output: str | os.PathLike[str],
-        policy: str | Policy = "0.7",
+        policy: str | Policy = DEFAULT_POLICY,
         *,
         folder: str | os.PathLike[str] = "",
         background: str = "white",

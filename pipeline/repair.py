@@ -18,9 +18,9 @@ from pipeline.options import RunRequest, check_beam, make_request
 from transforms import storage
 from transforms.errors import PhotoError
 from transforms.output.cleanup import list_runs, sweep
-from transforms.output.commit import read_run
 from transforms.output.earlier import newest_report, newest_run
 from transforms.output.maps import map_key
+from transforms.output.run import read_run
 from transforms.pixels.sharpen import Sharpening
 from transforms.settings import MapOrigin, MapSettings, RunSettings, SettingsError
 from transforms.verify import Difference, read_made, write_verdict

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from model.machine import available_cpus
 from transforms.beam_faults import IN_MEMORY, LOCAL_RUNNER
-from transforms.beam_faults import unknown_flags as unknown_flags
 
 PRESETS = {
     "local": LOCAL_RUNNER,

@@ -16,9 +16,9 @@ from pipeline.options import absolute, check_beam
 from pipeline.repair import repair
 from transforms import storage
 from transforms.errors import FatalError, PhotoError, in_one_line
-from transforms.output.commit import read_run
 from transforms.output.earlier import NoReportError, newest_report, newest_run
 from transforms.output.lease import LeaseError, check_free
+from transforms.output.run import read_run
 from transforms.verify import PROBLEMS, Difference, Verdict, read_verdict, write_verdict
 
 SHOWN = 10

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypedDict, Unpack
 
 import apache_beam as beam
 import pytest
@@ -27,6 +27,7 @@ from apache_beam.pvalue import AsList, TaggedOutput
 from apache_beam.runners.direct import direct_runner
 from apache_beam.runners.portability import local_job_service, prism_runner
 from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_handlers
+from apache_beam.typehints.decorators import TypeCheckError
 from apache_beam.utils import shared, thread_pool_executor
 from conftest import ROOT
 
@@ -38,6 +39,7 @@ from transforms.beam_faults import (
     never_encode,
     sole_output,
     unknown_flags,
+    without_annotations,
     without_tracebacks,
     worker_command,
 )
@@ -303,6 +305,12 @@ def test_worker_threads_print_what_they_hand_on() -> None:
     assert "ValueError: stop" not in printed.getvalue()
 
 
+class More(TypedDict, total=False):
+    """Keywords of a function."""
+
+    by: int
+
+
 class Model:
     """Something that a Shared keeps."""
 
@@ -330,7 +338,7 @@ def test_shared_keeps_only_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
         kept.append(acquire(self, *given))
         return kept[-1]
 
-    assert forgets_a_shared_object(), mended("forgets all but the last Shared", "transforms.saliency.the_engine")
+    assert forgets_a_shared_object(), mended("forgets all but the last Shared", "transforms.network.the_engine")
     monkeypatch.setattr(shared._SharedMap, "acquire", keep)
     assert not forgets_a_shared_object()
 
@@ -351,3 +359,19 @@ def test_a_worker_process_waits_for_a_driver_that_is_gone() -> None:
         plain.kill()
         assert ours.wait(timeout=20) == 1
     assert waits, mended("waits for a driver that is gone", "pipeline.local_worker._end_with")
+
+
+def test_annotated_keywords_are_refused() -> None:
+    def plus(number: int, *, factor: int = 1, **more: Unpack[More]) -> int:
+        return number * factor + more.get("by", 0)
+
+    def can_be_mapped() -> bool:
+        try:
+            _ = beam.Pipeline() | beam.Create([1]) | beam.Map(plus, factor=2)
+        except TypeCheckError:
+            return False
+        return True
+
+    assert not can_be_mapped(), mended("refuses annotated keywords", "without_annotations")
+    without_annotations(plus)
+    assert can_be_mapped()

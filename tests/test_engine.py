@@ -89,10 +89,10 @@ def test_bfloat16_in_openvino_costs_u2netp_nothing(u2netp: Any, images: np.ndarr
 def test_a_cpu_with_openvino_never_imports_torch(u2netp: Any, tmp_path: Path) -> None:
     program = """
 import sys
-from transforms.saliency import the_engine
+from transforms.saliency import counted_engine
 from model.engine import EngineConfig
 from weights.files import locate
-print(the_engine(EngineConfig(locate("u2netp"), "cpu", "fp32")).name, "torch" in sys.modules)
+print(counted_engine(EngineConfig(locate("u2netp"), "cpu", "fp32")).name, "torch" in sys.modules)
 """
     said = run_python(program, tmp_path)
     assert said.startswith("openvino ")

@@ -14,7 +14,7 @@ from model.engine import EngineConfig
 from pipeline.graph import build_run
 from pipeline.runners import beam_arguments
 from transforms.manifest import ManifestFile
-from transforms.output.commit import RunInfo
+from transforms.output.run import RunInfo
 from transforms.plan import PlanConfig
 from transforms.process import ProcessPhotos
 from transforms.saliency import PredictSaliency

@@ -19,7 +19,7 @@ from gs import emulator
 from transforms import storage
 from transforms.output import lease as leases
 from transforms.output.cleanup import sweep
-from transforms.output.lease import Lease, LeaseError, StopWatch, check_free, lease_uri, owner
+from transforms.output.lease import Lease, LeaseError, LeaseWatch, check_free, lease_uri, owner
 
 
 def hold(folder: str, run_id: str = "first") -> Lease:
@@ -65,10 +65,10 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
 def test_workers_elsewhere_read_in_the_lease_whether_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "LOOK_S", 0.0)
     folder = str(tmp_path)
-    assert not StopWatch(folder, "").is_over()  # a graph without a lease
-    assert StopWatch(folder, "first").is_over()  # a run that had one, which is gone
+    assert not LeaseWatch(folder, "").is_over()  # a graph without a lease
+    assert LeaseWatch(folder, "first").is_over()  # a run that had one, which is gone
     first = hold(folder)
-    ours, other = StopWatch(folder, "first"), StopWatch(folder, "lost its lease")
+    ours, other = LeaseWatch(folder, "first"), LeaseWatch(folder, "lost its lease")
     assert (ours.is_over(), other.is_over()) == (False, True)
     first.ask_to_stop()
     for _ in range(100):
@@ -78,7 +78,7 @@ def test_workers_elsewhere_read_in_the_lease_whether_to_go_on(tmp_path: Path, mo
     first.release()
     assert ours.is_over()  # once it is, it stays so
     second = hold(folder, "second")
-    assert not StopWatch(folder, "second").is_over()
+    assert not LeaseWatch(folder, "second").is_over()
     second.release()
 
 

@@ -16,7 +16,7 @@ from conftest import draw_product
 from PIL import Image
 
 from transforms import process
-from transforms.output.commit import RunInfo
+from transforms.output.run import RunInfo
 from transforms.pixel_budget import LARGE, PLAIN, PixelBudget, Reservation, bytes_to_render
 from transforms.pixels.opencv import cv2
 from transforms.settings import RunSettings

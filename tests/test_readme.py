@@ -18,9 +18,9 @@ from conftest import ROOT, run, run_json
 
 import whitesweep
 from pipeline.flags import make_parser
-from pipeline.runners import unknown_flags
 from pipeline.signals import SIGNALS
 from transforms import compare, verify
+from transforms.beam_faults import unknown_flags
 from transforms.errors import FAILURE_CODES
 from transforms.output.schema import SCHEMA, SCHEMA_VERSION
 from transforms.pixels.methods import METHODS, Range

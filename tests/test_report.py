@@ -20,8 +20,9 @@ from model.engine import EngineConfig
 from transforms import network, report, storage
 from transforms.errors import FatalError, PhotoError
 from transforms.output import schema
-from transforms.output.commit import Gone, RunInfo, ShardSummary, commit
+from transforms.output.commit import Gone, ShardSummary, commit
 from transforms.output.lease import Lease
+from transforms.output.run import RunInfo
 from transforms.output.schema import SCHEMA, ReportRow, shard_count, shard_name, shards_before
 from transforms.report import to_parquet, to_table, write_empty_shards, write_shard
 from transforms.settings import RunSettings
@@ -155,9 +156,37 @@ def test_a_prune_that_would_take_most_pictures_is_refused(tmp_path: Path) -> Non
 
 def test_latest_is_written_last_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
-    monkeypatch.setattr(storage, "write", lambda uri, data, content_type="", **_: written.append(uri.rsplit("/", 1)[1]))
+
+    def write(uri: str, *_: object, **__: object) -> bool:
+        written.append(uri.rsplit("/", 1)[1])
+        return True
+
+    for name in ("write", "create", "swap"):
+        monkeypatch.setattr(storage, name, write)
     commit(info(tmp_path), ShardSummary(0, Counter(processed=1)), 1, [Gone("a", None)], 0)
     assert written == ["gone.parquet", "run.json", "_SUCCESS", "latest.json"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_run_that_slept_at_the_last_moment_does_not_replace_a_newer_report(
+    is_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an object store nothing is held between the last look at the lease and the write."""
+    latest = tmp_path / "report/latest.json"
+    latest.parent.mkdir()
+    if not is_first:
+        latest.write_text('{"run_id": "older"}')
+    looks: list[RunInfo] = []
+
+    def look(run: RunInfo) -> None:
+        looks.append(run)
+        if len(looks) == 2:  # the last one: another run takes over and is done before this one wakes
+            latest.write_text('{"run_id": "a newer one"}')
+
+    monkeypatch.setattr("transforms.output.commit._refuse_taken_over", look)
+    with pytest.raises(FatalError, match=r"latest\.json: another run was faster"):
+        commit(info(tmp_path), ShardSummary(0, Counter(processed=1)), 1, [], 0)
+    assert latest.read_text() == '{"run_id": "a newer one"}'
 
 
 def test_a_report_that_cannot_be_written_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

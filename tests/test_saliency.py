@@ -20,7 +20,7 @@ from model.load import load
 from transforms import network, saliency
 from transforms.errors import Failure, FatalError, PhotoError
 from transforms.pixels.types import Photo
-from transforms.saliency import PredictSaliency, predict_each, the_engine
+from transforms.saliency import PredictSaliency, counted_engine, predict_each
 from transforms.types import PlannedRow
 from transforms.work import Held, Work
 
@@ -132,7 +132,7 @@ def test_a_batch_of_big_photos_does_not_wait_to_be_full(
 ) -> None:
     engine = Fussy(ValueError("none"), fits=16)
     engine.batch_size = 16
-    monkeypatch.setattr(saliency, "the_engine", lambda config: engine)
+    monkeypatch.setattr(saliency, "counted_engine", lambda config: engine)
     found: list[int] = []
 
     def watched(engine: Any, batch: list[Work]) -> Iterator[Work]:
@@ -183,7 +183,7 @@ def test_one_model_a_process(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(network, "load", counted)
     engines: list[object] = []
     threads = [
-        threading.Thread(target=lambda: engines.append(the_engine(EngineConfig(u2netp, "cpu", "fp32"))))
+        threading.Thread(target=lambda: engines.append(counted_engine(EngineConfig(u2netp, "cpu", "fp32"))))
         for _ in range(8)
     ]
     for thread in threads:
@@ -196,4 +196,4 @@ def test_one_model_a_process(u2netp: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_altered_weights_stop_the_run_with_one_line(u2netp: Any) -> None:
     with pytest.raises(FatalError, match="sha256"):
-        the_engine(EngineConfig(replace(u2netp, sha256="0" * 64), "cpu", "fp32"))
+        counted_engine(EngineConfig(replace(u2netp, sha256="0" * 64), "cpu", "fp32"))

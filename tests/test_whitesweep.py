@@ -330,7 +330,7 @@ def test_rows_of_every_kind(row: Any, said: tuple[str, str | None], tmp_path: Pa
 
     made = _apart(manifest_row(row, str(tmp_path)), str(tmp_path / "out"))
     if made.failure is None and said[1] is not None:
-        from transforms.output.commit import RunInfo
+        from transforms.output.run import RunInfo
         from transforms.types import PlannedRow
 
         failure = prepare([PlannedRow(*made.values())], RunInfo(make_settings(output=str(tmp_path), **SMALL))).failure

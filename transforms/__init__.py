@@ -1,5 +1,5 @@
-"""Rows and Beam: from a manifest's rows to a report's, as PTransforms and the plain functions in them.
+"""From a manifest's rows to a report's: Beam's stages, and what happens to a row or a photo in them.
 
-What knows Beam's elements and stages belongs here. Functions on pixels are in `pixels`, bytes in and out in `storage`,
-what a run leaves in its output folder and who may write there in `output`; none of them imports Beam.
+Functions on pixels are in `pixels`, bytes in and out in `storage`, what a run leaves in its output folder and who may
+write there in `output`; none of them imports Beam. What is built of the stages is in `pipeline`.
 """

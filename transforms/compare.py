@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.output.commit import JSON, PARQUET
+from transforms.output.commit import PARQUET
 from transforms.output.earlier import read_mapped
 from transforms.output.maps import load_map
+from transforms.output.run import JSON
 from transforms.output.schema import columns
 from transforms.pixels.policy import Policy
 from transforms.pixels.threshold import make_mask

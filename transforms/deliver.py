@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from transforms import storage
 from transforms.errors import NO_SUBJECT, Failure, FatalError, PhotoError, in_one_line
-from transforms.output.commit import RunInfo
-from transforms.output.lease import stop_watch
+from transforms.output.lease import lease_watch
 from transforms.output.maps import store_map
 from transforms.output.naming import output_name
 from transforms.output.pictures import OutputFile, look_at, remove_picture, write_picture
+from transforms.output.run import RunInfo
 from transforms.output.schema import ReportRow
 from transforms.pixels.encode import ENCODINGS
 from transforms.pixels.policy import Rule
@@ -24,7 +24,7 @@ from transforms.types import Outcome, PlannedRow
 from transforms.work import Work
 
 
-def finish(work: Work, run: RunInfo) -> Iterator[Outcome]:
+def finish(work: Work, info: RunInfo) -> Iterator[Outcome]:
     """Store the map, render, write each row's picture, then give its report row, the commit record.
 
     Raises:
@@ -33,9 +33,9 @@ def finish(work: Work, run: RunInfo) -> Iterator[Outcome]:
     failure, effort = work.failure, work.effort
     if failure is None and work.is_new_map and work.saliency is not None:
         try:
-            stop_watch(run.folder, run.run_id).refuse_lost()
+            lease_watch(info.folder, info.run_id).refuse_lost()
             with effort.step("maps"):
-                store_map(run.settings.maps_folder, work.saliency)
+                store_map(info.settings.maps_folder, work.saliency)
             effort.counts["maps_written"] += 1
         except StepError as error:
             failure = error.failure
@@ -45,13 +45,13 @@ def finish(work: Work, run: RunInfo) -> Iterator[Outcome]:
         try:
             report = _with_facts(report, work)
             if failure is None:
-                outcome = _deliver(row, report, work, cutouts, run, effort)
+                outcome = _deliver(row, report, work, cutouts, info, effort)
             else:
-                outcome = _without_cutout(row, report, failure, run, effort)
+                outcome = _without_cutout(row, report, failure, info, effort)
         except FatalError:
             raise
         except Exception as error:
-            outcome = _without_cutout(row, report, failure_of("render", error), run, effort)
+            outcome = _without_cutout(row, report, failure_of("render", error), info, effort)
         yield outcome
         effort = Effort()  # what the photo cost is counted once, however many rows name it
 
@@ -61,14 +61,14 @@ def _deliver(
     report: ReportRow,
     work: Work,
     cutouts: dict[Rule, Cutout],
-    run: RunInfo,
+    info: RunInfo,
     effort: Effort,
 ) -> Outcome:
     """Render under the rule that serves the row, unless another row had it done, and write the picture."""
     photo, saliency = work.photo, work.saliency
     assert photo is not None  # a photo without failure has been decoded and predicted
     assert saliency is not None
-    settings = run.settings.pictures
+    settings = info.settings.pictures
     name, rule = settings.policy.rule_for(report.category, report.attributes)
     if rule not in cutouts:
         cutouts[rule] = _render(work.data, photo, saliency, rule, settings, effort)
@@ -86,20 +86,20 @@ def _deliver(
     if not cutout.data:
         for present in row.present:  # under this policy none is to be seen
             with effort.step("write"):
-                remove_picture(run.folder, run.run_id, present, "no_subject")
+                remove_picture(info.folder, info.run_id, present, "no_subject")
             effort.counts["images_removed"] += 1
         failure = Failure("threshold", "no_subject", NO_SUBJECT)
         return Outcome(_with_failure(report, failure), effort, failure)
     output = output_name(report.id, ENCODINGS[cutout.format].extension)
-    uri, sha256 = f"{run.folder}/{output}", hashlib.sha256(cutout.data).hexdigest()
+    uri, sha256 = f"{info.folder}/{output}", hashlib.sha256(cutout.data).hexdigest()
     if storage.same_file(uri, row.source):
         raise StepError(Failure("write", "write_failed", f"{uri}: is the photo itself; use another --output"))
     # What is there decides, not what a report says of it: a run that was killed has written pictures of which no report
     # tells.
     with effort.step("write"):
-        anew = run.settings.redo == "anew"
+        anew = info.settings.redo == "anew"
         if anew or output not in row.present or not storage.holds(uri, cutout.data):
-            write_picture(run.folder, run.run_id, output, cutout.data, cutout.content_type)
+            write_picture(info.folder, info.run_id, output, cutout.data, cutout.content_type)
             effort.counts["images_written"] += 1
     left = []
     for present in row.present:
@@ -107,7 +107,7 @@ def _deliver(
             continue
         try:  # of another format, of which this is the successor
             with effort.step("write"):
-                remove_picture(run.folder, run.run_id, present, "replaced")
+                remove_picture(info.folder, info.run_id, present, "replaced")
             effort.counts["images_removed"] += 1
         except StepError:
             left.append(present)
@@ -152,7 +152,7 @@ def _with_facts(report: ReportRow, work: Work) -> ReportRow:
     return report
 
 
-def _without_cutout(row: PlannedRow, report: ReportRow, failure: Failure, run: RunInfo, effort: Effort) -> Outcome:
+def _without_cutout(row: PlannedRow, report: ReportRow, failure: Failure, info: RunInfo, effort: Effort) -> Outcome:
     """Fail the row of a photo that could not be finished. What pictures it has stay, and it names one of them.
 
     (A night on which photos cannot be read must not take the shop's pictures down, whoever wrote them.)
@@ -163,7 +163,7 @@ def _without_cutout(row: PlannedRow, report: ReportRow, failure: Failure, run: R
     left = sorted(row.present, key=lambda name: (name != first, name))
     for name in left:
         try:
-            picture = look_at(run.folder, name)
+            picture = look_at(info.folder, name)
         except PhotoError:
             if vouched is None or name != vouched.name:
                 continue

@@ -16,7 +16,7 @@ FAILURE_CODES = {
     "blocked_address": "the web address leads to a machine that is not public (--allow_private_addresses)",
     "http_error": "the server or object store answered with an error",
     "host_unavailable": "its server has not answered several requests before this one; it is asked again after a while",
-    "timeout": "the server or object store did not answer in time, or the photo took too long to decode",
+    "timeout": "a server or store (the photo's or the output's) did not answer in time, or decoding took too long",
     "too_large": "more bytes than --max_bytes",
     "too_many_pixels": "more pixels than --max_pixels",
     "not_an_image": "the bytes are no picture at all",

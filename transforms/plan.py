@@ -24,17 +24,14 @@ from transforms.manifest import BATCH, Batch, pack_rows, photo_key, refuse_dupli
 from transforms.output.commit import Gone
 from transforms.output.earlier import earlier_of, load_table
 from transforms.output.maps import map_key
-from transforms.output.naming import id_of_output
+from transforms.output.naming import ENDINGS, IMAGES, id_of_output
 from transforms.output.schema import shard_count, shard_of
 from transforms.packing import pack, unpack
-from transforms.pixels.encode import ENCODINGS
-from transforms.pixels.render import settings_sha256
-from transforms.settings import RunSettings
+from transforms.pixels.render import OutputSettings, settings_sha256
+from transforms.settings import MapSettings, RunSettings
 from transforms.storage import SourceFacts
 from transforms.types import Carried, ManifestRow, PlannedRow
 
-IMAGES = "images"
-ENDINGS = tuple(f".{encoding.extension}" for encoding in ENCODINGS.values())
 COLUMNS = (
     *("id", "uri", "category", "attributes", "status", "code", "source_version", "source_sha256"),
     *("output_uri", "output_sha256", "output_bytes"),
@@ -79,8 +76,10 @@ def plan_shard(
     rows = _without_duplicates(rows)
     open_rows = [row for row in rows if row.failure is None and not _settled(row, records, config)]
     settings = config.settings
-    looks = settings.maps is not None
-    facts = storage.source_facts({row.source for row in open_rows}, settings.allow_private) if looks else {}
+    maps = settings.maps
+    sources = {row.source for row in open_rows} if maps is not None else set()
+    facts = storage.source_facts(sources, settings.allow_private)
+    expected = maps if settings.redo == "changed" else None
     todo, positions, changes, claimed, gone = [], [], {}, set(), []
     policy, policy_sha256 = settings.pictures.policy, settings.pictures.policy.sha256()
     for row in rows:
@@ -90,7 +89,8 @@ def plan_shard(
         if first:
             claimed.add(row.id)
         settled = record is not None and row.failure is None and _settled(row, records, config)
-        if record is not None and (settled or _unchanged(row, record, files, facts.get(row.source), config)):
+        known = facts.get(row.source)
+        if record is not None and (settled or _unchanged(row, record, files, known, settings.pictures, expected)):
             positions.append(position)
             now: dict[str, Any] = {"category": row.category, "attributes": row.attributes}
             if not settled:  # its rule is the same, the policy around it need not be
@@ -99,7 +99,6 @@ def plan_shard(
                 changes[position] = now
             gone += [Gone(row.id, name) for name, _ in files if name != record["output_uri"]]
             continue
-        known = facts.get(row.source)
         group = "" if row.failure is not None or known is None else known.content_key() or ""
         found = (group, None if record is None else earlier_of(record), tuple(name for name, _ in files))
         todo.append(PlannedRow(*(*row.values(), *found)))
@@ -121,23 +120,28 @@ def _settled(row: ManifestRow, records: dict[str, tuple[int, dict[str, Any]]], c
 
 
 def _unchanged(
-    row: ManifestRow, record: dict[str, Any], files: Listed, facts: SourceFacts | None, config: PlanConfig
+    row: ManifestRow,
+    record: dict[str, Any],
+    files: Listed,
+    facts: SourceFacts | None,
+    pictures: OutputSettings,
+    maps: MapSettings | None,
 ) -> bool:
     """Tell whether a row's photo, settings and picture are what the earlier report says.
 
+    pictures, maps: the settings of this run; maps None if every row is done again.
     What failed is tried again, but where photo and settings alone decide it: then it has no picture, now as before.
     """
-    if config.settings.redo != "changed" or config.settings.maps is None or row.failure is not None:
+    if maps is None or row.failure is not None:
         return False
     if record["status"] == "failed" and record["code"] != "no_subject":
         return False
     if facts is None or facts.version != record["source_version"] or row.uri != record["uri"]:
         return False
-    settings = config.settings.pictures
-    _, rule = settings.policy.rule_for(row.category, row.attributes)
+    _, rule = pictures.policy.rule_for(row.category, row.attributes)
     return (
-        record["settings_sha256"] == settings_sha256(rule, settings.background, settings.format, settings.keep_metadata)
-        and record["map_key"] == map_key(record["source_sha256"], config.settings.maps)
+        record["settings_sha256"] == settings_sha256(rule, pictures.background, pictures.format, pictures.keep_metadata)
+        and record["map_key"] == map_key(record["source_sha256"], maps)
         and ((record["output_uri"], record["output_bytes"]) in files if record["output_uri"] else not files)
     )
 

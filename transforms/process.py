@@ -19,9 +19,9 @@ from transforms import storage
 from transforms.deliver import finish
 from transforms.errors import FatalError, PhotoError
 from transforms.manifest import photo_key, unpack_rows
-from transforms.output.commit import RunInfo
-from transforms.output.lease import stop_watch
+from transforms.output.lease import lease_watch
 from transforms.output.maps import load_map, map_key
+from transforms.output.run import RunInfo
 from transforms.pixel_budget import PIXELS, bytes_to_render
 from transforms.pixels.decode import decode_opened, open_photo
 from transforms.pixels.sharpen import network_input
@@ -35,7 +35,7 @@ from transforms.work import Work
 NAMESPACE = "ProcessPhotos"
 
 
-def prepare(rows: Iterable[PlannedRow], run: RunInfo) -> Work:
+def prepare(rows: Iterable[PlannedRow], info: RunInfo) -> Work:
     """Read and decode the photo that the rows name; look its map up, or make the input for the network.
 
     Raises:
@@ -48,23 +48,23 @@ def prepare(rows: Iterable[PlannedRow], run: RunInfo) -> Work:
     effort = work.effort
     try:
         with effort.step("read"):
-            blob = storage.read(rows[0].source, run.settings.limits.max_bytes, run.settings.allow_private)
+            blob = storage.read(rows[0].source, info.settings.limits.max_bytes, info.settings.allow_private)
         effort.counts["photos_read"] += 1
         sha256 = hashlib.sha256(blob.data).hexdigest()
         work.held.data = blob.data
         work = replace(work, source_version=blob.version or None, source_sha256=sha256)
         with effort.step("decode"):
-            image = open_photo(blob.data, run.settings.limits)
-        work.held.room = PIXELS.reserve(bytes_to_render(image, len(blob.data), run.settings.pictures.format))
+            image = open_photo(blob.data, info.settings.limits)
+        work.held.room = PIXELS.reserve(bytes_to_render(image, len(blob.data), info.settings.pictures.format))
         with effort.step("decode"):
             work.held.photo = photo = decode_opened(image)
         del image
         with effort.step("maps"):
-            work = find_map(work, run.settings)
+            work = find_map(work, info.settings)
         if work.saliency is not None:
             return work
         with effort.step("sharpen"):
-            return replace(work, network_input=network_input(photo, run.settings.sharpening))
+            return replace(work, network_input=network_input(photo, info.settings.sharpening))
     except FatalError:
         raise
     except Exception as error:
@@ -99,38 +99,38 @@ def _place(row: PlannedRow) -> tuple[str, str]:
 
 
 class _Prepare(beam.DoFn):
-    def __init__(self, run: RunInfo) -> None:
-        self.run = run
+    def __init__(self, info: RunInfo) -> None:
+        self.info = info
 
     def setup(self) -> None:
         keep_buffers()
 
     def start_bundle(self) -> None:
         give_back()  # what it took to plan the rows
-        self.stop_watch = stop_watch(self.run.folder, self.run.run_id)
+        self.lease_watch = lease_watch(self.info.folder, self.info.run_id)
 
     def process(self, keyed: tuple[int, Iterable[bytes]]) -> Iterable[Work]:
         together = sorted((row for part in keyed[1] for row in unpack_rows(part, PlannedRow)), key=_place)
         for _, rows in groupby(together, key=photo_key):
-            if self.stop_watch.is_over():  # what has begun is finished, nothing more is begun
+            if self.lease_watch.is_over():  # what has begun is finished, nothing more is begun
                 return
-            yield prepare(rows, self.run)
+            yield prepare(rows, self.info)
 
 
 class _Finish(beam.DoFn):
-    def __init__(self, run: RunInfo) -> None:
-        self.run = run
+    def __init__(self, info: RunInfo) -> None:
+        self.info = info
 
     def setup(self) -> None:
-        self.early_stop = EarlyStop(self.run.settings.max_failure_fraction)
+        self.early_stop = EarlyStop(self.info.settings.max_failure_fraction)
         self.fault_watch = FaultWatch()
 
     def process(self, work: Work) -> Iterable[Outcome]:
-        for outcome, manifest_row in zip(finish(work, self.run), work.rows, strict=True):
+        for outcome, planned in zip(finish(work, self.info), work.rows, strict=True):
             row = outcome.row
             HEARTBEAT.row(row.status == "failed")
             self.fault_watch.row(outcome.failure)
-            self.early_stop.row(row, manifest_row.earlier)
+            self.early_stop.row(row, planned.earlier)
             Metrics.counter(NAMESPACE, row.status if row.code is None else f"{row.status}_{row.code}").inc()
             for name, seconds in outcome.effort.seconds.items():
                 Metrics.counter(NAMESPACE, f"{name}_msec").inc(int(seconds * 1000))
@@ -145,17 +145,17 @@ class ProcessPhotos(beam.PTransform):
     would be shuffled (apache/beam: environments that differ never fuse).
     """
 
-    def __init__(self, run: RunInfo) -> None:
+    def __init__(self, info: RunInfo) -> None:
         super().__init__()
-        self.run = run
+        self.info = info
 
     def expand(self, rows: beam.PCollection) -> beam.PCollection:
         """Map a PCollection of packed rows by photo (plan.by_photo) to one of Outcome."""
         works = (
             rows
             | "GroupByPhoto" >> beam.GroupByKey()
-            | "Prepare" >> beam.ParDo(_Prepare(self.run)).with_output_types(Work)
+            | "Prepare" >> beam.ParDo(_Prepare(self.info)).with_output_types(Work)
         )
-        if self.run.settings.engine is not None:
-            works = works | "PredictSaliency" >> PredictSaliency(self.run.settings.engine)
-        return works | "Finish" >> beam.ParDo(_Finish(self.run))
+        if self.info.settings.engine is not None:
+            works = works | "PredictSaliency" >> PredictSaliency(self.info.settings.engine)
+        return works | "Finish" >> beam.ParDo(_Finish(self.info))

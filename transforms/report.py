@@ -29,15 +29,15 @@ from transforms.output.commit import (
     TRACES,
     Committed,
     Gone,
-    RunInfo,
     ShardSummary,
     commit,
     first_failures,
     write_or_stop,
 )
 from transforms.output.earlier import load_table
-from transforms.output.lease import stop_watch
+from transforms.output.lease import lease_watch
 from transforms.output.pictures import remove_picture
+from transforms.output.run import RunInfo
 from transforms.output.schema import SCHEMA, ReportRow, shard_count, shard_name, shard_of, sorted_order, to_record
 from transforms.steps import Effort
 from transforms.types import Carried, Outcome, Packed
@@ -97,7 +97,7 @@ def write_shard(
             left += part.left
             traces += part.traces
     table = pa.concat_tables(tables)
-    stop_watch(info.folder, info.run_id if info.leased else "").refuse_lost()
+    lease_watch(info.folder, info.run_id if info.leased else "").refuse_lost()
     write_or_stop(f"{info.folder}/{info.report}/{shard_name(shard, shards)}", to_parquet(table), PARQUET)
     return replace(summarise(shard, table, effort), left=left, traces=traces[:TRACES])
 

@@ -1,4 +1,4 @@
-"""PredictSaliency: the network as a RunInference-style DoFn.
+"""PredictSaliency: the network in a stage, in the style of RunInference.
 
 Why not Beam's own RunInference: in 2.77 its torch handler pairs U²-Net's seven outputs with the wrong photos, falls
 back to the CPU in silence, loses a whole batch for one bad photo, and its resource hints would cut the fused stage in
@@ -38,7 +38,7 @@ REMEMBERED = 4
 """Maps of the latest photos that a worker thread keeps: 100 KB each."""
 
 
-def the_engine(config: EngineConfig) -> Engine:
+def counted_engine(config: EngineConfig) -> Engine:
     """Give this process's one engine (network.the_engine), and count as RunInference does if it was loaded for it."""
     return network.the_engine(config, _count_load)
 
@@ -118,7 +118,7 @@ class _Predict(beam.DoFn):
             return
         self._waiting.append(WindowedValue(work, timestamp, (window,)))
         self._waiting_bytes += work.photo.nbytes if work.photo is not None else 0
-        if self._waiting_bytes >= WAITING_BYTES or len(self._waiting) >= the_engine(self.config).batch_size:
+        if self._waiting_bytes >= WAITING_BYTES or len(self._waiting) >= counted_engine(self.config).batch_size:
             yield from self._flush()
 
     def finish_bundle(self) -> Iterable[WindowedValue]:
@@ -127,7 +127,7 @@ class _Predict(beam.DoFn):
 
     def _flush(self) -> Iterator[WindowedValue]:
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        predicted = predict_batch(the_engine(self.config), [element.value for element in waiting])
+        predicted = predict_batch(counted_engine(self.config), [element.value for element in waiting])
         for element, work in zip(waiting, predicted, strict=True):
             if work.saliency is not None:
                 self._recent[work.map_key] = work.saliency

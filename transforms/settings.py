@@ -22,9 +22,11 @@ SETTINGS_VERSION = 1
 """Raised when RunSettings.record comes to say other things, or to say them otherwise."""
 
 REDO = ("changed", "failed", "damaged", "all", "anew")
-"""Which rows that the earlier report knows are done again: those whose photo, settings or picture differ; those that
-failed; those that a verification found damaged; all; or all, and then also what is stored is predicted and written
-anew. Rows that it does not know are done always."""
+"""Which rows that the earlier report knows are done again. (Rows that it does not know are done always.)
+
+`changed`: those whose photo, settings or picture differ. `failed`. `damaged`: those in a repair's table. `all`: every
+row, from stored maps. `anew`: every row, and nothing that is stored is used.
+"""
 
 
 class SettingsError(Exception):
@@ -100,13 +102,19 @@ class RunSettings:
 
     @property
     def reported_maps(self) -> str | None:
-        """Where the maps are that the earlier report names, if they serve whatever made them (not so in a `run`)."""
+        """The folder of the maps that the earlier report names, where this run may use them whoever made them.
+
+        So it is in a migration and a repair; None in a `run`, which takes only maps of its own settings.
+        """
         if self.command != "migrate" and self.redo != "damaged":
             return None
         return f"{self.start_from or self.output}/maps"
 
     def record(self) -> dict[str, Any]:
-        """Write the settings as run.json has them. Under the names of flags stands what those were, resolved."""
+        """Write the settings as run.json has them.
+
+        Keys that are flags hold the value in force; `network`, `redo`, `manifest_folders` and `policy_sha256` are none.
+        """
         engine, pictures = self.engine, self.pictures
         return {
             "version": SETTINGS_VERSION,

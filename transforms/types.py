@@ -62,7 +62,8 @@ class PlannedRow(ManifestRow):
 class Outcome:
     """A report row on its way to its shard, with what never enters it.
 
-    effort: what it cost. failure: why it failed. left: pictures of a failed row that are there and that it cannot name.
+    effort: what it cost. failure: why it failed. left: pictures of its id that are there and that it does not name: a
+    failed row's others, and what it has replaced but could not remove.
     """
 
     row: ReportRow

@@ -23,10 +23,9 @@ from transforms.errors import PhotoError
 from transforms.output.commit import PARQUET, write_or_stop
 from transforms.output.earlier import read_table
 from transforms.output.maps import map_uri, read_map
-from transforms.output.naming import id_of_output, output_name
+from transforms.output.naming import ENDINGS, IMAGES, id_of_output, output_name
 from transforms.output.schema import shard_of
 from transforms.pixels.encode import ENCODINGS
-from transforms.plan import ENDINGS, IMAGES
 
 CHUNK = 500
 COLUMNS = ["id", "status", "stage", "code", "output_uri", "output_sha256", "output_bytes", "map_key"]

@@ -6,8 +6,8 @@ import time
 
 from transforms import storage
 from transforms.errors import PhotoError
-from transforms.output.commit import read_run
 from transforms.output.earlier import newest_run
+from transforms.output.run import read_run
 
 RECENT_S = 7 * 24 * 3600.0
 """What a report may be read for after a newer one is there, by a migration or comparison that started from it."""

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.credentials import without_password, without_secrets
+from transforms.credentials import without_secrets
 from transforms.errors import FatalError, PhotoError
 from transforms.output.lease import owner, standing
+from transforms.output.run import JSON, RunInfo, json_of
 from transforms.output.schema import SCHEMA_VERSION, missing_shards
-from transforms.settings import RunSettings
 from transforms.steps import Effort
 from transforms.stopping import STOP
 
 FIRST = 10
 """How many failures and gone rows run.json quotes; the report holds them all."""
 PARQUET = "application/vnd.apache.parquet"
-JSON = "application/json"
 TRACES = 20
 """How many different tracebacks a run keeps."""
 TRACES_FILE = "_internal_errors.log"
@@ -40,33 +37,6 @@ class Gone:
 
     id: str
     name: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """One run: its name, what it is asked for, and what it found out before it began.
-
-    started: seconds since 1970. versions: of what its output's bytes depend on.
-    leased: whether the run holds a lease on the output folder, without which it may not commit.
-    repairs: of a repair, what the run that it repairs was asked for; run.json says that again.
-    """
-
-    settings: RunSettings
-    run_id: str = ""
-    started: float = 0.0
-    versions: dict[str, str] = field(default_factory=dict)
-    leased: bool = False
-    repairs: RunSettings | None = None
-
-    @property
-    def folder(self) -> str:
-        """The output folder."""
-        return self.settings.output
-
-    @property
-    def report(self) -> str:
-        """The folder of this run's report, relative to the output folder."""
-        return f"report/run={self.run_id}"
 
 
 def first_failures(failures: list[dict[str, str | None]]) -> list[dict[str, str | None]]:
@@ -180,47 +150,42 @@ def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone], 
         write_or_stop(f"{base}/{TRACES_FILE}", data, "text/plain")
     if ordered:
         write_or_stop(f"{base}/gone.parquet", _gone_table(ordered), PARQUET)
-    write_or_stop(f"{base}/run.json", _json(run), JSON)
+    write_or_stop(f"{base}/run.json", json_of(run), JSON)
     write_or_stop(f"{base}/_SUCCESS", b"", "text/plain")
     storage.settle(info.folder)
-    with storage.locked(f"{info.folder}/report"):  # nobody takes the output over in between
-        _refuse_taken_over(info)
-        write_or_stop(f"{info.folder}/report/latest.json", _json({"run_id": info.run_id, "report": info.report}), JSON)
+    _publish(info)
     return Committed(info.run_id if info.leased else "", prune)
+
+
+def _publish(info: RunInfo) -> None:
+    """Make latest.json name this run, unless the output is another one's by now."""
+    uri, data = f"{info.folder}/report/latest.json", json_of({"run_id": info.run_id, "report": info.report})
+    try:
+        with storage.locked(f"{info.folder}/report"):  # of a local folder: nobody takes it over in between
+            before = _version(uri)
+            _refuse_taken_over(info)
+            if before is None:
+                published = storage.create(uri, data, JSON, durable=True)
+            else:  # whoever took over objects since, and was done, has written another one
+                published = storage.swap(uri, data, JSON, before, durable=True)
+    except PhotoError as error:
+        raise FatalError(f"the report cannot be written: {error.message}") from error
+    if not published:
+        raise FatalError(f"{uri}: another run was faster; the report is not published")
+
+
+def _version(uri: str) -> str | None:
+    try:
+        return storage.read(uri).version
+    except PhotoError as error:
+        if error.code == "not_found":
+            return None
+        raise
 
 
 def _refuse_taken_over(info: RunInfo) -> None:
     if info.leased and (holder := owner(info.folder)) != info.run_id:
         raise FatalError(f"{info.folder}: taken over by {holder or 'nobody we know'}; the report is not published")
-
-
-def record_stop(info: RunInfo, reason: str, exit_code: int) -> None:
-    """Say in run.json why a run has no report."""
-    run = {
-        "run_id": info.run_id,
-        "exit_code": exit_code,
-        "reason": reason,
-        "settings": (info.repairs or info.settings).record(),
-        "versions": info.versions,
-        "started": info.started,
-        "seconds": max(0.001, time.time() - info.started),
-    }
-    storage.write(f"{info.folder}/{info.report}/run.json", _json(run), JSON)
-
-
-def discard_shards(info: RunInfo) -> None:
-    """Remove what a run that did not complete has written of its report."""
-    storage.delete_folder(f"{info.folder}/{info.report}")
-
-
-def read_run(folder: str, run_id: str) -> dict[str, Any]:
-    """Read the run.json of a run.
-
-    Raises:
-        PhotoError: it cannot be read.
-    """
-    run: dict[str, Any] = json.loads(storage.read(f"{folder}/report/run={run_id}/run.json").data)
-    return run
 
 
 def write_or_stop(uri: str, data: bytes, content_type: str) -> None:
@@ -240,7 +205,3 @@ def _gone_table(gone: list[Gone]) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue())
-
-
-def _json(value: object) -> bytes:
-    return (without_password(json.dumps(value, indent=2, ensure_ascii=False)) + "\n").encode()

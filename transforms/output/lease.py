@@ -40,7 +40,7 @@ def lease_uri(folder: str) -> str:
 def owner(folder: str) -> str | None:
     """Give the run_id of the run that holds the lease on an output folder, if there is one."""
     lease = _read(folder)
-    return None if lease is None else str(lease.get("run_id"))
+    return None if lease is None or "run_id" not in lease else str(lease["run_id"])
 
 
 def standing(folder: str, run_id: str) -> str:
@@ -224,7 +224,7 @@ def _process_start(process: int) -> str | None:
     return None if fields[0] in ("Z", "X") else f"{boot} {fields[19]}"
 
 
-class StopWatch:
+class LeaseWatch:
     """Whether a run is to stop, for all threads of this process; the lease is read at most once a period.
 
     A run without a name has no lease, and only STOP stops it.
@@ -258,5 +258,5 @@ class StopWatch:
             return self._standing
 
 
-stop_watch = lru_cache(maxsize=8)(StopWatch)
-"""Give this process's one StopWatch of a run; a worker of a cluster may outlive a run and serve the next one."""
+lease_watch = lru_cache(maxsize=8)(LeaseWatch)
+"""Give this process's one LeaseWatch of a run; a worker of a cluster may outlive a run and serve the next one."""

@@ -7,6 +7,11 @@ import unicodedata
 from urllib.parse import unquote
 
 from transforms.errors import PhotoError
+from transforms.pixels.encode import ENCODINGS
+
+IMAGES = "images"
+"""The folder of the pictures, below the output folder."""
+ENDINGS = tuple(f".{encoding.extension}" for encoding in ENCODINGS.values())
 
 # Kept as they are: letters and digits of any script, and the punctuation that no file system or shell pattern minds.
 _ESCAPED = re.compile(r"[^\w.+=@,~ ()'&!-]|^[.~ ]|[. ]$")
@@ -42,7 +47,7 @@ def output_name(id: str, extension: str) -> str:
         len(name.encode()) > _LONGEST_NAME or any(len(part.encode()) > _LONGEST_SEGMENT for part in escaped)
     ):
         raise PhotoError("bad_id", f"the id {id[:40]!r}… is too long for a file name")
-    return f"images/{name}.{extension}"
+    return f"{IMAGES}/{name}.{extension}"
 
 
 def check_id(id: str) -> None:

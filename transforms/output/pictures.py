@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from transforms import storage
-from transforms.output.lease import stop_watch
+from transforms.output.lease import lease_watch
 
 Reason = Literal["pruned", "no_subject", "replaced"]
 """Why a picture may be removed: no row of the manifests has it and --prune was given; the policy fails the row; or its
@@ -33,7 +33,7 @@ def write_picture(folder: str, run_id: str, name: str, data: bytes, content_type
     Raises:
         FatalError: the disk is full, or the folder is another run's by now. PhotoError: write_failed.
     """
-    stop_watch(folder, run_id).refuse_lost()
+    lease_watch(folder, run_id).refuse_lost()
     storage.write(f"{folder}/{name}", data, content_type, below=folder)
 
 
@@ -44,7 +44,7 @@ def remove_picture(folder: str, run_id: str, name: str, why: Reason) -> None:
         FatalError: the folder is another run's by now. PhotoError: write_failed.
     """
     assert why in ("pruned", "no_subject", "replaced")
-    stop_watch(folder, run_id).refuse_lost()
+    lease_watch(folder, run_id).refuse_lost()
     storage.delete(f"{folder}/{name}", below=folder)
 
 

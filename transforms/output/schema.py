@@ -74,7 +74,10 @@ def columns(row: type, optional: bool = False) -> list[pa.Field]:
 
 
 SCHEMA = pa.schema(columns(ReportRow), metadata={"whitesweep.report": SCHEMA_VERSION})
-"""The report's columns: ReportRow's, in its order. The version in its metadata changes whenever a column does."""
+"""The report's columns: ReportRow's, in its order. The version in its metadata changes whenever a column does.
+
+(In rows that are carried over a new one is null, until render.OUTPUT_VERSION is raised and every row is done again.)
+"""
 
 _STATISTICS = [f.name for f in fields(MaskStatistics)]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 Parameters = Mapping[str, float]
 NOISE = 1e-9
-"""Of sums of numbers such as 0.1; and levels are k/255: a threshold that is itself k/255 must keep level k."""
+"""Slack for rounding: a threshold of exactly k/255 keeps level k, and 0.1 + 0.2 counts as 0.3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,9 @@ class Range:
         return f"a {'whole ' if self.whole else ''}number from {self.low:g} to {self.high:g}"
 
 
-PROBABILITY = Range(1 / 255, 1, 0.7)
+LEAST = 1 / 255
+"""A lower threshold would keep every cell."""
+THRESHOLD = Range(LEAST, 1, 0.7)
 
 
 class Method:
@@ -62,7 +64,7 @@ class Method:
 class Fixed(Method):
     """What is at or above a threshold."""
 
-    parameters: ClassVar[Mapping[str, Range]] = {"threshold": PROBABILITY}
+    parameters: ClassVar[Mapping[str, Range]] = {"threshold": THRESHOLD}
 
 
 class Otsu(Method):
@@ -94,7 +96,7 @@ class Soft(Method):
 class Ramp(Method):
     """Alpha rises in a straight line over a band of probability around the threshold."""
 
-    parameters: ClassVar[Mapping[str, Range]] = {"threshold": PROBABILITY, "width": Range(0.01, 1, 0.2)}
+    parameters: ClassVar[Mapping[str, Range]] = {"threshold": THRESHOLD, "width": Range(0.01, 1, 0.2)}
 
     def problem(self, given: Parameters) -> str | None:
         """Make sure that the band lies within 0..1."""
@@ -116,7 +118,7 @@ class Ramp(Method):
 class Hysteresis(Method):
     """The pieces at or above `low` that somewhere reach `high`."""
 
-    parameters: ClassVar[Mapping[str, Range]] = {"low": Range(1 / 255, 1, 0.4), "high": Range(1 / 255, 1, 0.8)}
+    parameters: ClassVar[Mapping[str, Range]] = {"low": Range(LEAST, 1, 0.4), "high": Range(LEAST, 1, 0.8)}
 
     def problem(self, given: Parameters) -> str | None:
         """Compare the two thresholds."""
@@ -135,8 +137,8 @@ class Ladder(Method):
     """The strictest of several thresholds that keeps enough and leaves a mask; the last rung always serves."""
 
     parameters: ClassVar[Mapping[str, Range]] = {
-        "start": Range(1 / 255, 1, 0.9),
-        "stop": Range(1 / 255, 1, 0.3),
+        "start": Range(LEAST, 1, 0.9),
+        "stop": Range(LEAST, 1, 0.3),
         "step": Range(0.01, 1, 0.1),
         "minimum_share": Range(0, 1, 0.02),
     }
@@ -157,7 +159,7 @@ class Ladder(Method):
         return thresholds[-1]
 
 
-METHODS: dict[str, Method] = {
+METHODS: dict[str, Method] = {  # each is also a row in docs/reference.md
     "fixed": Fixed(),
     "otsu": Otsu(),
     "soft": Soft(),
@@ -165,7 +167,10 @@ METHODS: dict[str, Method] = {
     "hysteresis": Hysteresis(),
     "ladder": Ladder(),
 }
-"""Each method, by the name that policies and reports give it. The first is the default."""
+"""Each method, by the name that policies and reports give it."""
+DEFAULT_METHOD = "fixed"
+DEFAULT_POLICY = f"{THRESHOLD.default:g}"
+"""A policy as it is given in one word: the default threshold of the default method."""
 
 
 def level(threshold: float | None) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from transforms.errors import in_one_line
-from transforms.pixels.methods import METHODS, Method, Range
+from transforms.pixels.methods import DEFAULT_METHOD, METHODS, THRESHOLD, Method, Range
 from transforms.pixels.upsample import INTERPOLATIONS
 
 
@@ -20,13 +20,13 @@ class PolicyError(Exception):
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "interpolation": tuple(sorted(INTERPOLATIONS)),
+    "interpolation": tuple(INTERPOLATIONS),
     "holes": ("keep", "fill"),
     "on_no_subject": ("fail", "keep", "white"),
     "on_already_white": ("process", "keep"),
     "normalize": ("raw", "minmax"),
 }
-"""What the settings that every method shares may be; the first is the default, but bilinear for interpolation."""
+"""What the settings that every method shares may be; the first is the default."""
 
 SIZES = {"minimum_component": Range(0, 102_400, 0, whole=True), "fill_below": Range(0, 102_400, 102_400, whole=True)}
 """Sizes in cells of the map, of which there are 102,400."""
@@ -42,8 +42,8 @@ class Rule:
     through or is kept. normalize: `minmax` stretches each map to 0..1, as the authors' scripts and rembg do.
     """
 
-    method: str = "fixed"
-    parameters: tuple[tuple[str, float], ...] = (("threshold", 0.7),)
+    method: str = DEFAULT_METHOD
+    parameters: tuple[tuple[str, float], ...] = (("threshold", THRESHOLD.default),)
     interpolation: str = "bilinear"
     minimum_component: int = 0
     holes: str = "keep"
@@ -179,7 +179,7 @@ def parse_canonical(form: dict[str, Any]) -> Policy:
 
 
 def _inherit(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
-    method = base.get("method", "fixed")
+    method = base.get("method", DEFAULT_METHOD)
     if table.get("method", method) != method and isinstance(method, str) and method in METHODS:
         base = {name: value for name, value in base.items() if name not in METHODS[method].parameters}
     return {**base, **table}
@@ -187,7 +187,7 @@ def _inherit(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
 
 def _rule(table: Any, where: str) -> Rule:
     table = _table(table, where)
-    method = table.get("method", "fixed")
+    method = table.get("method", DEFAULT_METHOD)
     if not isinstance(method, str) or method not in METHODS:
         raise PolicyError(f"{where}: method {method!r} is none of {', '.join(METHODS)}")
     own = METHODS[method].parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.pixels.methods import otsu_level
+from transforms.pixels.methods import NOISE, otsu_level
 from transforms.pixels.opencv import cv2
 from transforms.pixels.threshold import pieces
 from transforms.pixels.types import MaskStatistics, Photo
@@ -20,7 +20,8 @@ LOW_CONFIDENCE_ABOVE = 0.5  # uncertain cells for each cell of the mask
 FRAGMENTED_ABOVE = 3  # components larger than FRAGMENT_CELLS
 FRAGMENT_CELLS = 64  # of the map's 102,400
 WHITE_LEVEL = 250
-ALREADY_WHITE_ABOVE = 0.95  # of the pixels in a border of 2 % of the shorter side
+WHITE_BORDER = 50  # such a part of the shorter side
+ALREADY_WHITE_ABOVE = 0.95  # of the pixels in that border; a photo with transparency never is
 
 SOFT_MASK_FROM = 0.5
 """A soft policy has no threshold; its mask is taken to be what is more likely product than not."""
@@ -42,7 +43,7 @@ def describe(
         threshold: the one in force, 0..1, None for soft.
         photo: for `already_white` alone.
     """
-    level = 255 * (SOFT_MASK_FROM if threshold is None else threshold) - 1e-9
+    level = 255 * (SOFT_MASK_FROM if threshold is None else threshold) - NOISE
     mask = cleaned >= level
     foreground = cv2.sumElems(alpha)[0] / (255 * alpha.size)
     box, box_foreground = _bounding_box(alpha)
@@ -89,7 +90,7 @@ def describe(
 def _share(counts: NDArray[np.intp], low: float, high: float) -> float:
     """Give the share of map cells whose probability lies in [low, high], from the count of cells at each level."""
     levels = np.arange(256)
-    inside = (levels >= low * 255 - 1e-9) & (levels <= high * 255 + 1e-9)
+    inside = (levels >= low * 255 - NOISE) & (levels <= high * 255 + NOISE)
     return float(counts[inside].sum() / counts.sum())
 
 
@@ -112,7 +113,7 @@ def _holes(mask: NDArray[np.bool_]) -> int:
 def _already_white(photo: Photo) -> bool:
     if photo.alpha is not None:
         return False
-    border = max(1, min(photo.size) // 50)
+    border = max(1, min(photo.size) // WHITE_BORDER)
     strips = (photo.rgb[:border], photo.rgb[-border:], photo.rgb[:, :border], photo.rgb[:, -border:])
     count = sum(strip.shape[0] * strip.shape[1] for strip in strips)
     white = (WHITE_LEVEL,) * 3, (255,) * 3

@@ -1,7 +1,7 @@
 """Bytes in and out: local paths and gs://; in only: http(s)://.
 
 Nothing but this room touches storage, and the others use only the functions of this file. Each asks the store that a
-URI's scheme belongs to; what a store must do is in store.py. It knows neither photos nor rows nor reports.
+URI's scheme belongs to; what a store must do is in store.py. Of photos it knows only that a server may fail one.
 
 A local file is written beside its final name and renamed; an object appears whole when its one upload ends. So nobody
 ever sees half a file (and a rename on an object store, which is a copy and a delete, is never needed).
@@ -92,6 +92,7 @@ def path_of(uri: str) -> str:
 def read(uri: str, max_bytes: int | None = None, allow_private: bool = False) -> Blob:
     """Read a whole file or object, or what a web server answers.
 
+    max_bytes: of a photo the most that it may have; None for what is no photo, and is waited for with more patience.
     allow_private: whether a web server may be at a private address.
 
     Raises:
@@ -144,24 +145,24 @@ def settle(folder: str) -> None:
     store_of(folder).settle(folder)
 
 
-def create(uri: str, data: bytes, content_type: str = "application/octet-stream") -> bool:
-    """Write a whole file or object unless there is one of this name; tell whether it was written.
+def create(uri: str, data: bytes, content_type: str = "application/octet-stream", durable: bool = False) -> bool:
+    """Write a whole file or object unless there is one of this name; tell whether it was written. durable: as in write.
 
     Raises:
         FatalError, PhotoError: as write does.
     """
-    return store_of(uri).create(uri, data, content_type)
+    return store_of(uri).create(uri, data, content_type, durable)
 
 
-def swap(uri: str, data: bytes, content_type: str, version: str) -> bool:
+def swap(uri: str, data: bytes, content_type: str, version: str, durable: bool = False) -> bool:
     """Write a whole file or object in the place of one that was read as `version`; tell whether it was still that one.
 
-    Of a local file that holds among those who hold the folder's lock (see locked).
+    Of a local file that holds among those who hold the folder's lock (see locked). durable: as in write.
 
     Raises:
         FatalError, PhotoError: as write does.
     """
-    return store_of(uri).swap(uri, data, content_type, version)
+    return store_of(uri).swap(uri, data, content_type, version, durable)
 
 
 def delete(uri: str, below: str | None = None) -> None:

@@ -253,10 +253,10 @@ class _Gcs(ObjectStore):
     def write(self, uri: str, data: bytes, content_type: str, below: str | None, durable: bool) -> None:
         write(uri, data, content_type)
 
-    def create(self, uri: str, data: bytes, content_type: str) -> bool:
-        return self.swap(uri, data, content_type, "0")
+    def create(self, uri: str, data: bytes, content_type: str, durable: bool) -> bool:
+        return self.swap(uri, data, content_type, "0", durable)
 
-    def swap(self, uri: str, data: bytes, content_type: str, version: str) -> bool:
+    def swap(self, uri: str, data: bytes, content_type: str, version: str, durable: bool) -> bool:
         try:
             write(uri, data, content_type, generation=int(version))
         except FileExistsError:

@@ -16,6 +16,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from transforms.errors import PhotoError
+from transforms.stopping import STOP
 
 REQUESTS_PER_HOST = 16
 """At the same time, by one process."""
@@ -108,8 +109,6 @@ class Host:
 
     def _begin(self, method: str, uri: str) -> bool:
         """Wait until the request may be sent; tell whether it is the probe."""
-        from transforms.stopping import STOP  # late, as it reads the lease, which lies in a storage
-
         with self._changed:
             while True:
                 first = self._by_head and method != "HEAD"

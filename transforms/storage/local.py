@@ -363,18 +363,18 @@ class _Local(Store):
     def write(self, uri: str, data: bytes, content_type: str, below: str | None, durable: bool) -> None:
         write(local_path(uri), data, below=below, durable=durable)
 
-    def create(self, uri: str, data: bytes, content_type: str) -> bool:
+    def create(self, uri: str, data: bytes, content_type: str, durable: bool) -> bool:
         try:
-            write(local_path(uri), data, exclusive=True)
+            write(local_path(uri), data, exclusive=True, durable=durable)
         except FileExistsError:
             return False
         return True
 
-    def swap(self, uri: str, data: bytes, content_type: str, version: str) -> bool:
+    def swap(self, uri: str, data: bytes, content_type: str, version: str, durable: bool) -> bool:
         found = source_facts(local_path(uri))
         if found is None or found.version != version:
             return False
-        write(local_path(uri), data)
+        write(local_path(uri), data, durable=durable)
         return True
 
     def delete(self, uri: str, below: str | None) -> None:

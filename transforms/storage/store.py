@@ -1,4 +1,8 @@
-"""What a store must do. A new one is a file with a class of these, and a row in the table of `transforms.storage`."""
+"""What a store must do.
+
+A new one is a file with a class of these and an instance of it, STORE, and a row in the table of `transforms.storage`.
+Errors are what the functions there say.
+"""
 
 from __future__ import annotations
 
@@ -95,11 +99,11 @@ class Store:
         """See storage.write."""
         self._refuse(uri)
 
-    def create(self, uri: str, data: bytes, content_type: str) -> bool:
+    def create(self, uri: str, data: bytes, content_type: str, durable: bool) -> bool:
         """See storage.create."""
         self._refuse(uri)
 
-    def swap(self, uri: str, data: bytes, content_type: str, version: str) -> bool:
+    def swap(self, uri: str, data: bytes, content_type: str, version: str, durable: bool) -> bool:
         """See storage.swap."""
         self._refuse(uri)
 
@@ -135,7 +139,11 @@ class Store:
 
 
 class ObjectStore(Store):
-    """A store of buckets: what can be done by listing a prefix. root: its scheme with slashes, `gs://`."""
+    """A store of buckets: what can be done by listing a prefix. root: its scheme with slashes, `gs://`.
+
+    Left to each: read, source_facts, open_read, list_objects (in the order of names), write, create and swap (both on
+    a condition that the store itself holds), delete, exists and holds.
+    """
 
     root: str
 
