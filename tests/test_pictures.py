@@ -268,7 +268,7 @@ def test_what_is_not_owned_any_more_is_not_touched(tmp_path: Path, monkeypatch: 
 REMOVERS = {
     "transforms/output/pictures.py": "pictures, for a reason",
     "transforms/output/cleanup.py": "unfinished files, reports that no run completed, and old ones",
-    "transforms/output/commit.py": "the shards of a run that stopped",
+    "transforms/output/run.py": "the shards of a run that stopped",
     "transforms/output/lease.py": "its own lease",
     "pipeline/verify.py": "its own verdict",
     "pipeline/repair.py": "its own list",
