@@ -359,6 +359,12 @@ def test_what_is_passed_over_is_said(tmp_path: Path, log: list[str], names: list
     assert log == []
 
 
+def test_an_object_keeps_its_name_to_the_letter() -> None:
+    """Slashes that a file system takes for one are two objects in a bucket."""
+    assert manifest._below("gs://bucket/a//b.jpg", "gs://bucket") == "a//b.jpg"
+    assert manifest._below("/photos/a//b.jpg", "/photos") == "a/b.jpg"
+
+
 @pytest.mark.parametrize("name", [" a.jpg", "a .jpg", "a%20b.jpg", "a[1].jpg", "a;b'\".jpg", "a#b?.jpg", "é.jpg"])
 def test_odd_names_of_files_are_ordinary_photos(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "new [2] %41"
