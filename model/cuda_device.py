@@ -2,7 +2,12 @@
 
 Copies and kernels run beside the threads that ask for them. A batch has a slot of its own: pinned memory, which the GPU
 reads and writes by itself, and a stream of its own for the two copies, so that one batch is copied while another is
-computed. The network has one stream for all batches, and is captured once as a CUDA graph.
+computed. The network of a batch is captured once as a CUDA graph, in which its photos stand side by side.
+
+Why each photo goes through the network by itself, and not the batch as one tensor: cuDNN chooses kernels by the batch's
+size, and some of those that it chooses for a Hopper card split their sums by where in the batch a photo lies. On an
+H100, maps of u2net in bf16 differed with place and batch size; alone, a photo always meets the same kernels. One photo
+does not fill the card, several streams of the graph do (RESULTS.md: 767 photos a second instead of 910).
 
 Why a CUDA graph and not torch.compile: a pass is some 500 kernels, and each of them wants Python's one interpreter
 lock, which the threads that decode and encode photos want too; as a graph it is one call, with the lock released. The
@@ -14,7 +19,7 @@ make other maps than its neighbour.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +31,7 @@ from torch import Tensor
 from weights.architecture import SIDE
 
 WARM_UPS = 3  # passes before the capture, as torch's own make_graphed_callables has it
+BRANCHES = 8  # streams side by side; 4 were a tenth slower on an H100, 16 no faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,7 @@ class Device:
         torch.backends.cudnn.allow_tf32 = False
         self.name = torch.cuda.get_device_name()
         self._network = torch.cuda.Stream()
+        self._branches = [torch.cuda.Stream() for _ in range(BRANCHES)]
 
     def slot(self, size: int) -> Slot:
         """Make a slot. The event blocks: a thread that waits for it sleeps, and leaves its core to those who decode."""
@@ -120,6 +127,17 @@ class Device:
                     raise
                 return network, first_line(error)
         return graph.replay, None
+
+    def side_by_side(self, calls: Sequence[Callable[[], None]]) -> None:
+        """Make calls on streams that branch off the current one and end in it again; a capture takes them all in."""
+        trunk = torch.cuda.current_stream()
+        for number, branch in enumerate(self._branches):
+            branch.wait_stream(trunk)
+            with torch.cuda.stream(branch):
+                for call in calls[number::BRANCHES]:
+                    call()
+        for branch in self._branches:
+            trunk.wait_stream(branch)
 
     def launch(self, slot: Slot, step: Step) -> None:
         """Start a batch: copy it in, predict it, copy its maps out. Returns at once; slot.done says when it is done."""

@@ -1,14 +1,15 @@
 """The network on a GPU: batches of one fixed shape, several under way at once, on deterministic kernels.
 
 Each caller takes a slot, writes its batch there and launches it; only the launch, which is short, is one at a time.
-Then it waits for its own batch while others launch theirs, so the GPU always has its next batch. Every batch has the
-same shape and goes through the same kernels, so that a map depends on its photo alone; tests/test_cuda.py and
-benchmarks/gpu.py check that on a card.
+Then it waits for its own batch while others launch theirs, so the GPU always has its next batch. In it each photo goes
+through the network by itself (cuda_device.py says why), so that a map depends on its photo alone; tests/test_cuda.py
+and benchmarks/gpu.py check that on a card.
 """
 
 from __future__ import annotations
 
 import threading
+from functools import partial
 from queue import SimpleQueue
 
 import numpy as np
@@ -123,10 +124,15 @@ class CudaEngine(Engine):
         """Make what predicts a batch of this size, and say in the name how it runs."""
         own = Buffers.make(size, self._device.kind)
 
+        def predict(place: slice) -> None:
+            probability = forward(self._network, own.images[place], self._dtype)
+            own.maps[place].copy_(quantise(probability))
+            own.finite[place].copy_(are_finite(probability))
+
+        photos = [partial(predict, slice(place, place + 1)) for place in range(size)]
+
         def network() -> None:
-            probability = forward(self._network, own.images, self._dtype)
-            own.maps.copy_(quantise(probability))
-            own.finite.copy_(are_finite(probability))
+            self._device.side_by_side(photos)
 
         run, why_not = self._device.capture(network)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import draw_product
 
+from benchmarks.rates import random_weights
 from model.cuda_device import Device
 from model.cuda_engine import CudaEngine
 from model.engine import EngineConfig
@@ -27,6 +29,19 @@ def images() -> np.ndarray:
 @pytest.fixture(scope="module", params=["fp32", "bf16", "fp16"])
 def engine(u2netp: Any, request: pytest.FixtureRequest) -> CudaEngine:
     return CudaEngine(EngineConfig(u2netp, "cuda", request.param, batch_size=8))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("model", ["u2net", "u2netp"])  # u2net's wide layers met kernels that depend on the place
+def test_a_map_does_not_depend_on_place_or_batch_size(
+    model: str, precision: str, images: np.ndarray, tmp_path: Path
+) -> None:
+    weights = random_weights(model, tmp_path / "random.safetensors")
+    expected = CudaEngine(EngineConfig(weights, "cuda", precision, batch_size=1)).predict(images)
+    for size in (3, 8, 16):
+        engine = CudaEngine(EngineConfig(weights, "cuda", precision, batch_size=size))
+        for place in range(8):
+            assert np.array_equal(engine.predict(np.roll(images, place, axis=0)), np.roll(expected, place, axis=0))
 
 
 def test_it_runs_as_a_cuda_graph(engine: CudaEngine) -> None:

@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import SimpleNamespace
@@ -62,6 +62,10 @@ class StandIn(Device):
     def capture(self, network: Callable[[], None]) -> tuple[Callable[[], None], str | None]:
         self.networks.append(weakref.ref(network))
         return network, self.why_not
+
+    def side_by_side(self, calls: Sequence[Callable[[], None]]) -> None:
+        for call in reversed(calls):  # in any order
+            call()
 
     def launch(self, slot: Slot, step: Step) -> None:
         if self.fault is not None:
@@ -132,7 +136,21 @@ def test_gives_the_maps_of_the_other_engines(u2netp: Any, images: np.ndarray, mo
     parts = [images[:2], images[2:3]]
     found = np.concatenate(at_once([partial(engine.predict, part) for part in parts]))
     expected = TorchEngine(EngineConfig(u2netp, "cpu", "fp32")).predict(images[:3])
-    assert np.abs(found.astype(int) - expected).max() <= 1  # on a CPU the last bits depend on the batch's shape
+    assert np.abs(found.astype(int) - expected).max() <= 1  # on a CPU the last bits depend on the number of threads
+
+
+def test_each_photo_goes_through_the_network_by_itself(
+    u2netp: Any, images: np.ndarray, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = set()
+
+    def watched(network: Any, batch: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        sizes.add(len(batch))
+        return brightness(network, batch, dtype)
+
+    monkeypatch.setattr(cuda_engine, "forward", watched)
+    assert np.array_equal(make(u2netp, StandIn()).predict(images), expected)
+    assert sizes == {1}
 
 
 def test_many_callers_at_once_get_their_own_maps(u2netp: Any, images: np.ndarray, expected: np.ndarray) -> None:
@@ -272,7 +290,7 @@ class Recorder:
         self.log: list[str] = []
         self.streams = ["default"]
         self.capture_fails: Exception | None = None
-        made = iter("ABCDEFGH")
+        made = iter("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
         recorder = self
 
         class FakeStream:
@@ -308,7 +326,9 @@ class Recorder:
                 if recorder.capture_fails:
                     raise recorder.capture_fails
 
-        default = SimpleNamespace(name="default", synchronize=lambda: self.log.append("default synchronized"))
+        default = SimpleNamespace(
+            name="default", wait_stream=self.wait, synchronize=lambda: self.log.append("default synchronized")
+        )
         cuda = SimpleNamespace(
             Stream=FakeStream,
             Event=lambda blocking: f"event blocking={blocking}",
@@ -327,6 +347,9 @@ class Recorder:
         for name in ("deterministic", "benchmark", "allow_tf32"):
             monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))  # put back afterwards
 
+    def wait(self, other: Any) -> None:
+        self.log.append(f"default waits for {other.name}")
+
     def say(self, what: str) -> None:
         self.log.append(f"{what} on {self.streams[-1]}")
 
@@ -334,7 +357,7 @@ class Recorder:
 def test_the_gpu_is_asked_in_the_right_order(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Recorder(monkeypatch)
     device = Device()  # its stream is A
-    slot = device.slot(2)  # its stream is B
+    slot = device.slot(2)  # its stream is the first behind the branches
     run, why_not = device.capture(lambda: asked.say("network"))
     assert why_not is None
     run()
@@ -356,8 +379,20 @@ def test_the_gpu_is_asked_in_the_right_order(monkeypatch: pytest.MonkeyPatch) ->
         batch.maps[:] = 9
 
     device.launch(slot, step)
-    assert asked.log == ["A waits for B", "step on A", "B waits for A", "B records event blocking=True"]
+    own = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[1 + cuda_device.BRANCHES]
+    assert asked.log == [f"A waits for {own}", "step on A", f"{own} waits for A", f"{own} records event blocking=True"]
     assert (slot.host.maps == 9).all()
+
+
+def test_photos_side_by_side_begin_and_end_with_their_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Recorder(monkeypatch)
+    monkeypatch.setattr(cuda_device, "BRANCHES", 2)
+    Device().side_by_side([partial(asked.say, f"photo {number}") for number in range(3)])
+    assert asked.log == [
+        *("B waits for default", "photo 0 on B", "photo 2 on B"),
+        *("C waits for default", "photo 1 on C"),
+        *("default waits for B", "default waits for C"),
+    ]
 
 
 def test_without_a_capture_the_network_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
