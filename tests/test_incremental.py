@@ -15,6 +15,7 @@ from conftest import digests, draw_product, newest, report_rows, run, run_json
 from gs import emulator
 
 from transforms import storage
+from transforms.output.earlier import load_table
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 MODEL = ("--model", "u2netp")
@@ -258,6 +259,14 @@ def test_a_report_of_an_older_schema_is_no_obstacle(shop: Path) -> None:
     assert counts["statuses"] == {"failed": 1, "processed": 6}
     assert "photos_predicted" not in counts["work"]
     assert "images_written" not in counts["work"]
+
+
+def test_a_report_without_the_newest_column_is_read_with_nulls(shop: Path) -> None:
+    (shard,) = newest(shop / "out").glob("part-*")
+    table = pq.ParquetFile(shard).read().drop_columns(["quality"])
+    pq.write_table(table.replace_schema_metadata({"whitesweep.report": "3"}), shard)
+    assert load_table([str(shard)], 0, 1).column("quality").null_count == len(table)
+    assert again(shop)["statuses"] == {"failed": 1, "unchanged": 6}
 
 
 def test_a_report_that_is_not_whole_is_not_built_upon(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -244,6 +244,7 @@ def test_every_mask_flag_is_explained() -> None:
     [
         ("NO_SUBJECT_BELOW", "0.001", "## Mask flags", "less than 0.1 % of the picture"),
         ("LOW_CONFIDENCE_ABOVE", "0.5", "## Mask flags", "more than half as many uncertain cells"),
+        ("DOUBTFUL_BELOW", "0.9", "## Mask flags", "is below 0.9"),
         ("FRAGMENTED_ABOVE", "3", "## Mask flags", "more than three pieces"),
         ("FRAGMENT_CELLS", "64", "## Mask flags", "larger than 64 of"),
         ("FULL_FRAME_ABOVE", "0.95", "## Mask flags", "the foreground is more than 95 %"),

@@ -57,7 +57,7 @@ def test_edges_and_pieces() -> None:
     found = describe_map(pixels)
     assert found.components == 2
     assert found.edge_contact == ("left", "top", "right", "bottom")
-    assert found.flags == ("cut_by_frame",)
+    assert found.flags == ()
 
 
 def test_background_that_reaches_the_frame_through_a_corner_only_is_a_hole() -> None:
@@ -70,12 +70,12 @@ def test_background_that_reaches_the_frame_through_a_corner_only_is_a_hole() -> 
 
 def test_nothing_and_everything() -> None:
     nothing = describe_map(empty())
-    assert nothing.flags == ("no_subject",)
+    assert nothing.flags == ("no_subject", "doubtful")
     assert nothing.bbox_left is None
     assert nothing.fill_fraction is None
     assert (nothing.components, nothing.holes) == (0, 0)
     everything = describe_map(np.full((320, 320), 255, np.uint8))
-    assert set(everything.flags) == {"cut_by_frame", "full_frame"}
+    assert (everything.flags, everything.quality) == (("full_frame",), 1)
     assert everything.holes == 0
 
 
@@ -83,7 +83,7 @@ def test_doubt_and_fragments_are_flagged() -> None:
     pixels = empty()
     pixels[50:150, 50:150] = 255
     pixels[160:230, 50:150] = 128
-    assert describe_map(pixels).flags == ("low_confidence",)
+    assert describe_map(pixels).flags == ("low_confidence", "doubtful")
     pieces = empty()
     for top in range(20, 300, 60):
         pieces[top : top + 20, 100:200] = 255
@@ -141,7 +141,7 @@ def test_less_than_a_thousandth_is_no_subject_and_more_than_19_in_20_is_full(
     assert flags_of(cells) == flags
 
 
-@pytest.mark.parametrize(("uncertain", "flags"), [(50, ()), (51, ("low_confidence",))])
+@pytest.mark.parametrize(("uncertain", "flags"), [(50, ("doubtful",)), (51, ("low_confidence", "doubtful"))])
 def test_more_than_half_as_much_doubt_as_mask_is_low_confidence(uncertain: int, flags: tuple[str, ...]) -> None:
     pixels = empty()
     pixels[100, 100:200] = 255
@@ -218,3 +218,73 @@ def test_pieces_and_edges_are_of_what_reaches_the_threshold(threshold: float | N
     pixels = empty()
     pixels[50, 50], pixels[60, 60] = level, level - 1
     assert describe_map(pixels, threshold).components == 1
+
+
+def sixth_power(part: float, whole: float) -> float:
+    return round((part / whole) ** 6, 4)
+
+
+def box(level: int = 255) -> np.ndarray:
+    """Draw a square of 100 × 100 cells; 98 × 98 of them are deeper than one."""
+    pixels = empty()
+    pixels[100:200, 100:200] = level
+    return pixels
+
+
+def test_a_sure_mask_has_the_quality_1_and_an_empty_one_0() -> None:
+    assert (describe_map(box()).quality, describe_map(empty()).quality) == (1, 0)
+    faint = np.full((320, 320), 100, np.uint8)
+    assert describe_map(faint).quality == 0  # the network saw something, but nothing reaches the threshold
+
+
+def test_doubt_inside_and_outside_the_mask_lowers_its_quality() -> None:
+    assert describe_map(box(204)).quality == sixth_power(100**2 - 98**2 * 0.2, 100**2)
+    gap = box()
+    gap[110:120, 110:160] = 0
+    assert describe_map(gap).quality == 1
+    beyond = box()
+    beyond[250:260, 100:200] = 102
+    assert describe_map(beyond).quality == sixth_power(100**2, 100**2 + 1000 * 0.4)
+    both = box(204)
+    both[250:260, 100:200] = 102
+    assert describe_map(both).quality == sixth_power(100**2 - 98**2 * 0.2, 100**2 + 1000 * 0.4)
+
+
+@pytest.mark.parametrize(("distance", "counts"), [(1, False), (2, True)])
+def test_cells_within_one_of_the_outline_do_not_count(distance: int, counts: bool) -> None:
+    inside = box()
+    inside[99 + distance, 150:160] = 179
+    corner = box()
+    corner[100 - distance, 100 - distance] = 178
+    above = box()
+    above[100 - distance, 100:200] = 100
+    for pixels in (inside, corner, above):
+        assert (describe_map(pixels).quality < 1) is counts
+
+
+def test_the_frame_is_no_outline() -> None:
+    assert describe_map(np.full((320, 320), 204, np.uint8)).quality == sixth_power(0.8, 1)
+
+
+def test_quality_is_of_the_map_as_stored_and_the_mask_as_cleaned() -> None:
+    pixels, photo = box(), Photo(np.zeros((320, 320, 3), np.uint8), None, "png")
+    pixels[250:260, 100:200] = 255
+    cleaned = box()
+    found = describe(pixels, cleaned, cleaned, 0.7, photo)
+    assert found.quality == sixth_power(100**2, 100**2 + 1000)
+    stretched = describe(box(204), box(), box(), 0.7, photo)
+    assert stretched.quality == sixth_power(100**2 - 98**2 * 0.2, 100**2)
+
+
+def test_a_soft_mask_and_a_low_threshold_have_a_quality_too() -> None:
+    assert describe_map(box(204), threshold=None).quality == sixth_power(100**2 - 98**2 * 0.2, 100**2)
+    assert describe_map(box(102), threshold=0.3).quality == sixth_power(100**2 - 98**2 * 0.6, 100**2)
+    assert describe_map(box(102), threshold=0.5).quality == 0
+
+
+@pytest.mark.parametrize(("cells", "quality", "flags"), [(177, 0.9001, ()), (178, 0.8995, ("doubtful",))])
+def test_below_nine_tenths_is_doubtful(cells: int, quality: float, flags: tuple[str, ...]) -> None:
+    pixels = box()
+    pixels[220:260, 100:200].flat[:cells] = 255
+    found = describe(pixels, box(), box(), 0.7, Photo(np.zeros((320, 320, 3), np.uint8), None, "png"))
+    assert (found.quality, found.flags) == (quality, flags)

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from transforms.pixels.types import MaskStatistics
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 ROWS_PER_SHARD = 100_000
 
 

@@ -18,7 +18,7 @@ from transforms.pixels.statistics import describe
 from transforms.pixels.threshold import Mask, make_mask
 from transforms.pixels.types import Cutout, MaskStatistics, Photo, SaliencyMap
 
-OUTPUT_VERSION = 2
+OUTPUT_VERSION = 3
 """Raised when the same photo, map and settings come to give other bytes or other statistics."""
 
 

@@ -23,6 +23,11 @@ WHITE_LEVEL = 250
 WHITE_BORDER = 50  # such a part of the shorter side
 ALREADY_WHITE_ABOVE = 0.95  # of the pixels in that border; a photo with transparency never is
 
+DOUBTFUL_BELOW = 0.9  # quality
+
+SPREAD = 6
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
+
 SOFT_MASK_FROM = 0.5
 """A soft policy has no threshold; its mask is taken to be what is more likely product than not."""
 
@@ -62,13 +67,15 @@ def describe(
         for side, edge in (("left", mask[:, 0]), ("top", mask[0]), ("right", mask[:, -1]), ("bottom", mask[-1]))
         if edge.any()
     )
-    if contact:
-        flags.append("cut_by_frame")
     if foreground > FULL_FRAME_ABOVE:
         flags.append("full_frame")
     if _already_white(photo):
         flags.append("already_white")
+    quality = _quality(pixels, mask)
+    if quality < DOUBTFUL_BELOW:
+        flags.append("doubtful")
     return MaskStatistics(
+        quality=quality,
         foreground_fraction=foreground,
         bbox_left=box[0] if box else None,
         bbox_top=box[1] if box else None,
@@ -85,6 +92,29 @@ def describe(
         holes=_holes(mask),
         flags=tuple(flags),
     )
+
+
+def _quality(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
+    """Score how surely a mask is right, 0..1; an empty one scores 0.
+
+    It is the IoU that the network itself expects of the mask: of the union of mask and product, the part that is both.
+    Cells within one of the outline are left out, as no map is sure there. The power spreads the scores; it was
+    fitted once (benchmarks/quality.py measures how well they rank). All in whole numbers, so the same on every machine.
+
+    Args:
+        pixels: the map as it is stored, uint8 [320, 320].
+        mask: bool [320, 320].
+    """
+    cells = 255 * mask.view(np.uint8)
+    inside, around = cv2.erode(cells, _NEIGHBOURS), cv2.dilate(cells, _NEIGHBOURS)  # the frame is no outline
+    area = 255 * cv2.countNonZero(cells)
+    lacking = 255 * cv2.countNonZero(inside) - _sum(cv2.min(pixels, inside))
+    beyond = _sum(cv2.subtract(pixels, around))
+    return round((area - lacking) ** SPREAD / (area + beyond) ** SPREAD, 4) if area else 0.0
+
+
+def _sum(pixels: NDArray[np.uint8]) -> int:
+    return int(cv2.sumElems(pixels)[0])
 
 
 def _share(counts: NDArray[np.intp], low: float, high: float) -> float:

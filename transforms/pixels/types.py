@@ -42,6 +42,7 @@ class SaliencyMap:
 class MaskStatistics:
     """What the mask looks like; statistics.describe defines each figure."""
 
+    quality: float
     foreground_fraction: float
     bbox_left: int | None
     bbox_top: int | None
