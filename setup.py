@@ -50,11 +50,14 @@ setup(
         "torch": TORCH,
         "test": [
             *TORCH,  # every engine is compared with it
+            "duckdb",  # reads reports, as pandas and polars do
             "gcp-storage-emulator",
             "hypothesis",
             "import-linter",
             "mypy",
             "onnxruntime",
+            "pandas",
+            "polars",
             "pytest",
             "pytest-timeout",
             "pytest-xdist",

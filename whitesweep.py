@@ -88,7 +88,7 @@ def cut_out(
 
     Returns:
         data: the picture's file. format, content_type: what it is. threshold: the one in force, 0..1, None for `soft`.
-        statistics: of the mask, with its `flags`.
+        statistics: of the mask, with its `mask_flags`.
 
     Raises:
         PhotoError: the photo cannot be used, or nothing was found in it (`no_subject`).

@@ -82,7 +82,9 @@ def make_output(source: str, output: Path, rows: int) -> None:
             table = table.set_column(place, table.schema.field(name), pa.array(values, pa.string()))
         name = f"part-{shard:05d}-of-{shards:05d}.parquet"
         pq.write_table(table.sort_by("id"), report / name, compression="zstd", row_group_size=10_000)
-    (report / "run.json").write_text((Path(source) / earlier["report"] / "run.json").read_text())
+    record = f"runs/{earlier['run_id']}/run.json"
+    (output / record).parent.mkdir(parents=True)
+    (output / record).write_text((Path(source) / record).read_text())
     (output / "report/latest.json").write_text(json.dumps(earlier))
 
 

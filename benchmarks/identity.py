@@ -11,6 +11,7 @@ differs. `stale` counts pictures of the first run that the policy fails; there m
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shutil
@@ -21,7 +22,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+
+from transforms.output.schema import HISTORY, SCHEMA
+from transforms.report import to_parquet
 
 RULES = [
     'method = "otsu"\nfloor = 0.3\nnormalize = "minmax"',
@@ -44,7 +49,8 @@ def pipeline(command: str, manifest: str, output: Path, *arguments: str) -> dict
     found = subprocess.run([sys.executable, "-m", "pipeline", command, *flags], capture_output=True, text=True)
     if found.returncode:
         raise SystemExit(found.stdout + found.stderr)
-    run: dict[str, Any] = json.loads((newest(output) / "run.json").read_text())
+    run_id = newest(output).name.removeprefix("run=")
+    run: dict[str, Any] = json.loads((output / "runs" / run_id / "run.json").read_text())
     return run
 
 
@@ -56,6 +62,15 @@ def newest(output: Path) -> Path:
 def files(folder: Path, pattern: str = "**/*") -> dict[str, bytes]:
     """Read the files below a folder, by name."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob(pattern) if path.is_file()}
+
+
+def without_history(shard: bytes) -> bytes:
+    """Give the bytes of a report's shard without what it tells of the runs before."""
+    table = pq.ParquetFile(io.BytesIO(shard)).read()
+    for name in HISTORY:
+        column = SCHEMA.field(name)
+        table = table.set_column(SCHEMA.get_field_index(name), column, pa.nulls(len(table), column.type))
+    return to_parquet(table)
 
 
 def differences(one: dict[str, bytes], other: dict[str, bytes]) -> set[str]:
@@ -89,9 +104,14 @@ def check(policy: str, flags: argparse.Namespace, first: Path, network: Sequence
     stale = {name for name in ours.keys() - pictures.keys() if ours[name] == earlier.get(name)}
     wrong = differences(pictures, {name: data for name, data in ours.items() if name not in stale})
     rewritten = sum(ours[name] != earlier.get(name) for name in pictures.keys() & ours.keys())
-    reports = differences(files(newest(full), "part-*"), files(newest(migrated), "part-*"))
+    reports = differences(
+        *(
+            {shard.name: without_history(shard.read_bytes()) for shard in newest(folder).glob("part-*")}
+            for folder in (full, migrated)
+        )
+    )
     maps = differences(files(full / "maps"), files(migrated / "maps"))
-    flag = Counter(run["flags"])["kept_original"]
+    flag = Counter(run["mask_flags"])["kept_original"]
     print(
         f"{policy:12}{'yes' if cold else 'no':>9}{len(pictures):10}{rewritten:10}{len(wrong):10}{len(stale):7}"
         f"{run['statuses'].get('failed', 0):8}{flag:6}{'differs' if reports else 'equal':>9}"

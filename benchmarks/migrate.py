@@ -93,8 +93,8 @@ def main() -> None:
         output = flags.work / f"migrated{number}"
         migrate = ["migrate", *common, "--from", str(first), "--output", str(output), "--policy", POLICY]
         our_memory = measured([*here, "pipeline", *migrate]).peak
-        latest = json.loads((output / "report/latest.json").read_text())["report"]
-        ours = json.loads((output / latest / "run.json").read_text())["seconds"]
+        latest = json.loads((output / "report/latest.json").read_text())["run_id"]
+        ours = json.loads((output / "runs" / latest / "run.json").read_text())["seconds"]
         bare = ["benchmarks.migrate", "--work", str(flags.work), "--bare", str(flags.work / f"bare{number}")]
         loop = measured([*here, *bare])
         theirs, bare_memory = float(loop.said), loop.peak

@@ -2,8 +2,8 @@
 
     python -m benchmarks.quality --images FOLDER --masks FOLDER [--model u2net u2netp] [--work FOLDER]
 
-Masks are those of the default policy, and wrong is an IoU with the true one below 0.8. Each photo is taken as it is, and
-damaged in the ways of DAMAGES. Maps are kept in --work, so that a second call predicts nothing.
+Masks are those of the default policy, and wrong is an IoU with the true one below 0.8. Each photo is taken as it is,
+and damaged in the ways of DAMAGES. Maps are kept in --work, so that a second call predicts nothing.
 """
 
 from __future__ import annotations
@@ -157,10 +157,9 @@ def print_tables(judged: list[Judged]) -> None:
     print("\n| damage | wrong | AUROC | above uncertain_fraction / coverage_70 |\n|---|---|---|---|")
     for damage in [*DAMAGES, "all"]:
         of = np.array([damage in (j.damage, "all") for j in judged])
-        print(
-            f"| {damage} | {np.count_nonzero(wrong[of])} of {np.count_nonzero(of)} | {auroc(quality[of], wrong[of]):.3f} "
-            f"| {gain(quality[of], base[of], wrong[of])} |"
-        )
+        counts = f"{np.count_nonzero(wrong[of])} of {np.count_nonzero(of)}"
+        above = gain(quality[of], base[of], wrong[of])
+        print(f"| {damage} | {counts} | {auroc(quality[of], wrong[of]):.3f} | {above} |")
     print("\n| quality | masks | mean IoU | wrong |\n|---|---|---|---|")
     for low, high in ((0, 0.5), (0.5, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.01)):
         of = (quality >= low) & (quality < high)

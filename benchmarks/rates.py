@@ -165,6 +165,6 @@ def run_pipeline(photos: list[Path], work: Path, name: str, flags: list[str]) ->
     wall = time.perf_counter() - began
     if found.returncode:
         raise SystemExit(found.stdout + found.stderr)
-    latest = json.loads((output / "report/latest.json").read_text())["report"]
-    run = json.loads((output / latest / "run.json").read_text())
+    latest = json.loads((output / "report/latest.json").read_text())["run_id"]
+    run = json.loads((output / "runs" / latest / "run.json").read_text())
     return PipelineRun(len(photos), wall, run, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)

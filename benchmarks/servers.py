@@ -132,8 +132,8 @@ def measure(name: str, addresses: list[str], folder: Path) -> float:
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "pipeline", *command, *more], capture_output=True, text=True)
     seconds = time.monotonic() - began
-    latest = json.loads((output / "report/latest.json").read_text())["report"]
-    run = json.loads((output / latest / "run.json").read_text())
+    latest = json.loads((output / "report/latest.json").read_text())["run_id"]
+    run = json.loads((output / "runs" / latest / "run.json").read_text())
     codes = Counter({"good": run["rows"] - run["statuses"].get("failed", 0), **run["failures"]})
     said = ", ".join(f"{count} {code}" for code, count in codes.items())
     print(f"| {name} | {done.returncode} | {seconds:.1f} s | {said} |", flush=True)

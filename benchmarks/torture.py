@@ -36,7 +36,9 @@ from PIL import Image, ImageDraw
 
 import transforms.process
 import transforms.saliency  # noqa: F401
+from benchmarks.identity import without_history
 from pipeline.cli import main as whitesweep
+from transforms.output.schema import HISTORY
 from transforms.storage import local
 
 PHOTOS = 10
@@ -234,8 +236,8 @@ class Torture:
                 code = in_child(lambda: whitesweep(["verify", "--output", str(output)]), self.log)
                 if code != 0:
                     wrong.append(f"what {kind}@{at} left committed does not verify: {code}")
-                if not (output / f"report/run={latest(output)}/_SUCCESS").exists():
-                    wrong.append(f"what {kind}@{at} left committed has no _SUCCESS")
+                if not (output / f"runs/{latest(output)}/run.json").exists():
+                    wrong.append(f"what {kind}@{at} left committed has no run.json")
             if scenario == "nightly" and latest(output) == committed_before:
                 wrong += [f"pruned before the commit: {name}" for name in self.pruned if not (output / name).exists()]
         undisturbed = latest(output) == committed_before  # then even the word `processed` has to be the same
@@ -313,14 +315,14 @@ def contents(output: Path) -> dict[str, str]:
     found = {}
     for path in sorted(output.rglob("*")):
         name = path.relative_to(output).as_posix()
-        if path.is_file() and not name.startswith("report/"):
+        if path.is_file() and not name.startswith(("report/", "runs/")):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     if latest(output) is not None:
         shards = sorted((output / f"report/run={latest(output)}").glob("part-*.parquet"))
-        found["report"] = hashlib.sha256(b"".join(shard.read_bytes() for shard in shards)).hexdigest()
+        found["report"] = hashlib.sha256(b"".join(without_history(shard.read_bytes()) for shard in shards)).hexdigest()
         rows = [row for shard in shards for row in pq.ParquetFile(shard).read().to_pylist()]
         for row in rows:
-            row["status"] = row["status"].replace("unchanged", "processed")
+            row |= {"status": row["status"].replace("unchanged", "processed"), **dict.fromkeys(HISTORY)}
         found["rows"] = json.dumps(rows, sort_keys=True)
     return found
 

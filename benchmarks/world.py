@@ -38,6 +38,7 @@ from benchmarks.shop import Record, Shop
 from model.engine import Engine
 from model.load import load
 from pipeline.cli import main as whitesweep
+from transforms.output.schema import HISTORY
 
 EXPIRY_S = 1.0
 """A lease runs out in a second here, so that a suspended run is taken over in one."""
@@ -241,8 +242,9 @@ def look(output: Path) -> Look:
         found.latest, base = latest["run_id"], output / latest["report"]
         shards = sorted(p for p in base.iterdir() if p.name.startswith("part-") and p.suffix == ".parquet")
         of = {int(p.stem.rpartition("-of-")[2]) for p in shards}
-        if of != {len(shards)} or not (base / "_SUCCESS").exists():
-            found.broken = f"{len(shards)} shards of {sorted(of)}, _SUCCESS {(base / '_SUCCESS').exists()}"
+        if of != {len(shards)} or len(list(base.iterdir())) != len(shards):
+            found.broken = f"{len(shards)} shards of {sorted(of)} among {sorted(p.name for p in base.iterdir())}"
+        base = output / "runs" / found.latest
         found.rows = [row for shard in shards for row in pq.ParquetFile(shard).read().to_pylist()]
         found.run = json.loads((base / "run.json").read_text())
         if (base / "gone.parquet").exists():
@@ -258,8 +260,13 @@ def id_of(name: str) -> str:
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
-    """Leave out of a row what may differ from a fresh run's: new or unchanged, and a failed row's kept picture."""
-    left = {**row, "attributes": sorted(row["attributes"]), "status": row["status"].replace("unchanged", "processed")}
+    """Leave out of a row what may differ from a fresh run's: of the runs before, and a failed row's kept picture."""
+    left = {
+        **row,
+        **dict.fromkeys(HISTORY),
+        "attributes": sorted(row["attributes"]),
+        "status": row["status"].replace("unchanged", "processed"),
+    }
     if row["status"] == "failed" and row["code"] != "no_subject":
         left.update(output_uri=None, output_sha256=None, output_bytes=None)
     return left

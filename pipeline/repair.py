@@ -113,7 +113,7 @@ def _percents(folder: str, settings: RunSettings) -> list[int]:
     found = [settings.sharpening.percent, Sharpening().percent]
     for place in filter(None, (folder, settings.start_from)):
         try:
-            runs = [run.removeprefix("run=") for run, files in list_runs(place).items() if "run.json" in files]
+            runs = [run_id for run_id, files in list_runs(place).items() if "run.json" in files]
             found += [read_run(place, run)["settings"]["sharpen"] for run in sorted(runs, reverse=True)]
         except (PhotoError, OSError, ValueError, KeyError, TypeError):
             continue

@@ -33,11 +33,11 @@ def summarise(run: dict[str, Any], request: RunRequest) -> str:
         lines.insert(-2, f"seconds by step, over all workers: {steps}")
     if run["gone"]:
         verb = f"{run['pruned']} pictures removed" if run["pruned"] else "--prune removes their pictures"
-        lines.append(f"gone from the manifest: {run['gone']} ids, in the report's gone.parquet; {verb}")
+        lines.append(f"gone from the manifest: {run['gone']} ids, listed in {request.info.record}/gone.parquet; {verb}")
     if run["internal_errors"]:
         lines.append(f"tracebacks of faults of whitesweep itself: {request.info.folder}/{run['internal_errors']}")
-    if run["flags"]:
-        lines.insert(1, "flags: " + ", ".join(f"{count} {flag}" for flag, count in run["flags"].items()))
+    if run["mask_flags"]:
+        lines.insert(1, "mask flags: " + ", ".join(f"{count} {flag}" for flag, count in run["mask_flags"].items()))
     failed, first = statuses.get("failed", 0), run["first_failures"]
     if failed:
         lines.append(f"failures: the rows of the report whose status is failed, {failed} of them")

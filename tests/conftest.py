@@ -177,9 +177,21 @@ def newest(output: Path) -> Path:
     return output / str(json.loads((output / "report/latest.json").read_text())["report"])
 
 
+def record(output: Path) -> Path:
+    """Give the folder of what else there is of the run that made the newest complete report."""
+    return output / "runs" / str(json.loads((output / "report/latest.json").read_text())["run_id"])
+
+
+def gone(output: Path) -> list[str]:
+    """List the pictures that the run which made the newest report named as gone."""
+    from transforms.verify import read_gone  # here, as it brings Beam
+
+    return read_gone(str(output), record(output).name)
+
+
 def run_json(output: Path) -> dict[str, Any]:
     """Read the run.json of the newest complete report."""
-    found: dict[str, Any] = json.loads((newest(output) / "run.json").read_text())
+    found: dict[str, Any] = json.loads((record(output) / "run.json").read_text())
     return found
 
 
@@ -191,15 +203,20 @@ def report_rows(output: Path) -> list[dict[str, Any]]:
 
 
 def digests(output: Path) -> dict[str, str]:
-    """Digest every picture and map under an output folder, and every shard of its newest report, by name."""
+    """Digest every picture and map under an output folder, and every shard of its newest report, by name.
+
+    What a report tells of the runs before is left out.
+    """
+    from benchmarks.identity import without_history
+
     found = {}
     report = newest(output).relative_to(output).as_posix() if (output / "report/latest.json").exists() else None
     for path in sorted(output.rglob("*")):
         name = path.relative_to(output).as_posix()
-        if path.is_file() and not name.startswith("report/"):
+        if path.is_file() and not name.startswith(("report/", "runs/")):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif report is not None and name.startswith(f"{report}/part-"):
-            found["report/" + path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found["report/" + path.name] = hashlib.sha256(without_history(path.read_bytes())).hexdigest()
     return found
 
 

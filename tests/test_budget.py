@@ -51,7 +51,7 @@ def test_a_wrong_bucket_does_not_cost_a_night(
     arguments = ("run", "--manifest", tmp_path / "m.csv", "--output", output, "--model", "u2netp")
     assert run(*arguments) == 1
     assert "1000 of the first 1000 rows failed, 1000 of them not_found" in capsys.readouterr().err
-    (path,) = output.glob("report/run=*/run.json")
+    (path,) = output.glob("runs/*/run.json")
     said = json.loads(path.read_text())
     assert said["exit_code"] == 1
     assert "first 1000 rows failed" in said["reason"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import draw_product, newest, report_rows, run, run_json
+from conftest import draw_product, record, report_rows, run, run_json
 
 from transforms import progress
 from transforms.errors import Failure
@@ -129,8 +129,8 @@ def test_the_log_is_named_in_the_summary(
     hit(monkeypatch, "transforms.pixels.render.encode", lambda call: call == 1)
     output = tmp_path / "out"
     run("run", "--manifest", shop, "--output", output, "--model", "u2netp")
-    assert capsys.readouterr().out.count("_internal_errors.log") == 1
-    assert json.loads((newest(output) / "run.json").read_text())["failures"] == {"internal_error": 1}
+    assert capsys.readouterr().out.count("internal_errors.log") == 1
+    assert json.loads((record(output) / "run.json").read_text())["failures"] == {"internal_error": 1}
 
 
 def fault(place: str) -> Failure:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import digests, draw_product, newest, report_rows, run, run_json
+from conftest import digests, draw_product, newest, record, report_rows, run, run_json
 from gs import emulator
 
 from transforms import storage
@@ -59,7 +59,8 @@ ALL = [f"p{n}" for n in range(6)]
 
 def test_a_second_run_touches_nothing(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.engine.Engine.__init__", None)  # no model is loaded
-    before = {path: path.stat().st_mtime_ns for path in (shop / "out").rglob("*.*") if "report" not in path.parts}
+    files = (path for part in ("images", "maps") for path in (shop / "out" / part).rglob("*.*"))
+    before = {path: path.stat().st_mtime_ns for path in files}
     first = report_rows(shop / "out")
     for _ in range(2):
         counts = again(shop)
@@ -67,8 +68,8 @@ def test_a_second_run_touches_nothing(shop: Path, monkeypatch: pytest.MonkeyPatc
         assert counts["statuses"] == {"failed": 1, "unchanged": 6}
         assert {path: path.stat().st_mtime_ns for path in before} == before
         for old, new in zip(first, report_rows(shop / "out"), strict=True):
-            assert {name for name in old if old[name] != new[name]} <= {"status"}
-    assert counts["flags"] == json.loads(next((shop / "out/report").glob("*/run.json")).read_text())["flags"]
+            assert {name for name in old if old[name] != new[name]} <= {"status", "picture_changed"}
+    assert counts["mask_flags"] == json.loads(next((shop / "out/runs").glob("*/run.json")).read_text())["mask_flags"]
 
 
 def touch(shop: Path) -> None:
@@ -164,7 +165,7 @@ def test_rows_that_left_are_listed_and_pruned_only_if_asked(shop: Path) -> None:
         counts = again(shop)
         assert counts["gone"] in (3, 4)  # bad had no picture, and is listed once
         assert counts["pruned"] == 0
-        table = pq.ParquetFile(newest(shop / "out") / "gone.parquet").read().to_pylist()
+        table = pq.ParquetFile(record(shop / "out") / "gone.parquet").read().to_pylist()
         assert [row["output_uri"] for row in table if row["output_uri"]] == [f"images/p{n}.jpg" for n in (3, 4, 5)]
         assert (shop / "out/images/p4.jpg").exists()
     assert again(shop, "--prune")["pruned"] == 3
@@ -228,7 +229,8 @@ def test_a_photo_without_a_product_is_read_again_only_if_something_changed(shop:
     again(shop, *anew)
     before = report_rows(shop / "out")
     assert again(shop, *anew)["work"] == {"photos_read": 1}  # the broken one
-    assert [row for row in report_rows(shop / "out") if row["code"]] == [row for row in before if row["code"]]
+    after = {row["id"]: {**row, "picture_changed": True} for row in report_rows(shop / "out")}
+    assert all(after[row["id"]] == {**row, "picture_changed": True} for row in before if row["code"])
     touch(shop)  # p1, a hat
     assert again(shop, *anew)["work"] == {"photos_read": 2}
     (shop / "out/images/p3.jpg").write_bytes(b"whose picture is this?")
@@ -285,8 +287,8 @@ def test_in_an_object_store_too(shop: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
         def work() -> Any:
             assert run(*arguments) == 0
-            latest = json.loads(storage.read("gs://shop/out/report/latest.json").data)["report"]
-            return json.loads(storage.read(f"gs://shop/out/{latest}/run.json").data)["work"]
+            run_id = json.loads(storage.read("gs://shop/out/report/latest.json").data)["run_id"]
+            return json.loads(storage.read(f"gs://shop/out/runs/{run_id}/run.json").data)["work"]
 
         assert work()["photos_predicted"] == 6
         assert work() == {"photos_read": 1}

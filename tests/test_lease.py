@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, draw_product, run
+from conftest import ROOT, draw_product, run, run_json
 from gs import emulator
 
 from transforms import storage
@@ -150,16 +150,33 @@ def test_what_a_dead_run_left_is_swept(tmp_path: Path) -> None:
         f"images/a/.x{storage.TEMPORARY}",
         f"maps/ab/.y{storage.TEMPORARY}",
         "report/run=dead/part-00000-of-00001.parquet",
-        "report/run=stopped/run.json",
-        "report/run=done/_SUCCESS",
+        "runs/dead/gone.parquet",
+        "runs/stopped/run.json",
+        "report/run=done/part-00000-of-00001.parquet",
+        "runs/done/run.json",
+        "report/run=older/part-00000-of-00001.parquet",
+        "report/run=older/run.json",
         "images/a/b.jpg",
     )
     for name in names:
         storage.write(str(tmp_path / name), b"-")
     sweep(str(tmp_path))
     left = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*")) if path.is_file()]
-    assert left == ["images/a/b.jpg", "report/run=done/_SUCCESS", "report/run=stopped/run.json"]
+    assert left == sorted({*names[2:], "images/a/b.jpg"} - {name for name in names if "dead" in name})
     assert not (tmp_path / "report/run=dead").exists()
+    assert not (tmp_path / "runs/dead").exists()
+
+
+def test_a_sweep_leaves_the_newest_report_whatever_became_of_its_record(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        storage.write(str(tmp_path / f"report/run={name}/part-00000-of-00001.parquet"), b"-")
+    latest = tmp_path / "report/latest.json"
+    latest.write_text("{")
+    sweep(str(tmp_path))  # which one counts cannot be told
+    assert {path.name for path in tmp_path.glob("report/run=*")} == {"run=a", "run=b"}
+    latest.write_text(json.dumps({"run_id": "a", "report": "report/run=a"}))
+    sweep(str(tmp_path))
+    assert {path.name for path in tmp_path.glob("report/run=*")} == {"run=a"}
 
 
 def test_of_a_run_that_died_before_it_had_a_lease_the_report_is_swept(tmp_path: Path) -> None:
@@ -220,12 +237,12 @@ def test_a_signal_lets_what_is_in_flight_finish(
     assert 0 < len(done) < 60
     assert len(list(output.glob("maps/*/*.png"))) == len(done)  # nothing was left between its map and its picture
     assert not list(output.rglob(f"*{storage.TEMPORARY}"))
-    (report,) = output.glob("report/*")  # no lease
+    assert not list(output.glob("report/*"))  # no lease, and nothing of a report
+    (report,) = output.glob("runs/*")
     assert json.loads((report / "run.json").read_text())["reason"] == "stopped by a signal"
     assert [path.name for path in report.iterdir()] == ["run.json"]
     assert run(*arguments) == 0
-    latest = json.loads((output / "report/latest.json").read_text())["report"]
-    work = json.loads((output / latest / "run.json").read_text())["work"]
+    work = run_json(output)["work"]
     assert work["photos_predicted"] == work["images_written"] == 60 - len(done)
 
 

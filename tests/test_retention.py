@@ -12,18 +12,22 @@ from conftest import draw_product, newest, run
 from transforms import storage
 from transforms.errors import FatalError
 from transforms.output import cleanup
-from transforms.output.cleanup import list_runs, retire, sweep
+from transforms.output.cleanup import is_complete, list_runs, retire, sweep
 
 WEEK = 7 * 24 * 3600.0
-FILES = {"part-00000-of-00002.parquet", "part-00001-of-00002.parquet", "run.json", "_SUCCESS"}
+FILES = {"part-00000-of-00002.parquet", "part-00001-of-00002.parquet", "run.json"}
 
 
-def make_reports(folder: Path, latest: str, **runs: float) -> str:
-    """Make reports that were committed so many seconds ago; one whose name ends with `stopped` is not complete."""
+def make_reports(folder: Path, latest: str, old: tuple[str, ...] = (), **runs: float) -> str:
+    """Make reports that were committed so many seconds ago; one whose name ends with `stopped` is not complete.
+
+    old: those whose record lies beside the shards, as before version 4 of the report.
+    """
     for name, age in runs.items():
         for file in ["run.json"] if name.endswith("stopped") else FILES:
             said = json.dumps({"started": time.time() - age - 10, "seconds": 10}).encode()
-            storage.write(f"{folder}/report/run={name}/{file}", said if file == "run.json" else b"-")
+            place = f"runs/{name}" if file == "run.json" and name not in old else f"report/run={name}"
+            storage.write(f"{folder}/{place}/{file}", said if file == "run.json" else b"-")
     storage.write(
         f"{folder}/report/latest.json", json.dumps({"run_id": latest, "report": f"report/run={latest}"}).encode()
     )
@@ -31,12 +35,12 @@ def make_reports(folder: Path, latest: str, **runs: float) -> str:
 
 
 def left(folder: str) -> str:
-    return " ".join(sorted(run.removeprefix("run=") for run in list_runs(folder)))
+    return " ".join(sorted(list_runs(folder)))
 
 
 def test_the_newest_complete_reports_stay(tmp_path: Path) -> None:
     ages = {"a": 9 * WEEK, "b": 8 * WEEK, "b_stopped": 7 * WEEK, "c": 6 * WEEK, "c_stopped": 5 * WEEK, "d": 4 * WEEK}
-    folder = make_reports(tmp_path, "d", **ages)
+    folder = make_reports(tmp_path, "d", old=("a", "b", "b_stopped"), **ages)
     retire(folder, 4)
     assert left(folder) == " ".join(ages)
     retire(folder, 2)
@@ -49,7 +53,7 @@ def test_what_was_the_newest_within_a_week_stays(tmp_path: Path) -> None:
     folder = make_reports(tmp_path, "d", a=3 * WEEK, b=2 * WEEK, c=0.9 * WEEK, d=0)
     retire(folder, 1)
     assert left(folder) == "b c d"  # b was the newest until c was committed
-    storage.delete(f"{folder}/report/run=c/run.json")  # when c was committed nobody knows
+    storage.delete(f"{folder}/runs/c/run.json")  # when c was committed nobody knows
     retire(folder, 2)
     assert left(folder) == "b c d"
 
@@ -64,7 +68,7 @@ def test_what_latest_names_stays_even_if_its_name_is_older(tmp_path: Path) -> No
 def test_interrupted_anywhere_it_leaves_nothing_that_looks_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
-    folder = make_reports(tmp_path, "c", a=9 * WEEK, b=8 * WEEK, c=2 * WEEK)
+    folder = make_reports(tmp_path, "c", old=("a",), a=9 * WEEK, b=8 * WEEK, c=2 * WEEK)
     steps = iter(range(survived))
     delete = storage.delete
 
@@ -82,7 +86,7 @@ def test_interrupted_anywhere_it_leaves_nothing_that_looks_complete(
         patched.setattr(storage, "delete_folder", delete_one_by_one)
         with pytest.raises(FatalError):
             retire(folder, 1)
-    assert all(files == FILES for files in list_runs(folder).values() if "_SUCCESS" in files)
+    assert all(files == FILES for files in list_runs(folder).values() if is_complete(files))
     sweep(folder)
     retire(folder, 1)
     assert left(folder) == "c"

@@ -31,7 +31,7 @@ def test_a_box_with_a_hole() -> None:
     assert found.foreground_fraction == pytest.approx(area / 320**2)
     assert (found.bbox_left, found.bbox_top, found.bbox_right, found.bbox_bottom) == (50, 100, 150, 200)
     assert found.fill_fraction == pytest.approx(area / 100**2)
-    assert (found.components, found.holes, found.edge_contact, found.flags) == (1, 1, (), ())
+    assert (found.components, found.holes, found.edge_contact, found.mask_flags) == (1, 1, (), ())
     assert found.probability_max == 1
     assert found.probability_mean == pytest.approx(area / 320**2)
     assert found.uncertain_fraction == 0
@@ -57,7 +57,7 @@ def test_edges_and_pieces() -> None:
     found = describe_map(pixels)
     assert found.components == 2
     assert found.edge_contact == ("left", "top", "right", "bottom")
-    assert found.flags == ()
+    assert found.mask_flags == ()
 
 
 def test_background_that_reaches_the_frame_through_a_corner_only_is_a_hole() -> None:
@@ -70,12 +70,12 @@ def test_background_that_reaches_the_frame_through_a_corner_only_is_a_hole() -> 
 
 def test_nothing_and_everything() -> None:
     nothing = describe_map(empty())
-    assert nothing.flags == ("no_subject", "doubtful")
+    assert nothing.mask_flags == ("no_subject", "doubtful")
     assert nothing.bbox_left is None
     assert nothing.fill_fraction is None
     assert (nothing.components, nothing.holes) == (0, 0)
     everything = describe_map(np.full((320, 320), 255, np.uint8))
-    assert (everything.flags, everything.quality) == (("full_frame",), 1)
+    assert (everything.mask_flags, everything.quality) == (("full_frame",), 1)
     assert everything.holes == 0
 
 
@@ -83,11 +83,11 @@ def test_doubt_and_fragments_are_flagged() -> None:
     pixels = empty()
     pixels[50:150, 50:150] = 255
     pixels[160:230, 50:150] = 128
-    assert describe_map(pixels).flags == ("low_confidence", "doubtful")
+    assert describe_map(pixels).mask_flags == ("low_confidence", "doubtful")
     pieces = empty()
     for top in range(20, 300, 60):
         pieces[top : top + 20, 100:200] = 255
-    assert describe_map(pieces).flags == ("fragmented",)
+    assert describe_map(pieces).mask_flags == ("fragmented",)
 
 
 def test_white_borders_are_noticed() -> None:
@@ -95,9 +95,9 @@ def test_white_borders_are_noticed() -> None:
     pixels[100:200, 100:200] = 255
     white = np.full((320, 320, 3), 255, np.uint8)
     white[100:200, 100:200] = 50
-    assert describe_map(pixels, rgb=white).flags == ("already_white",)
+    assert describe_map(pixels, rgb=white).mask_flags == ("already_white",)
     white[:, :, 0] = 240
-    assert describe_map(pixels, rgb=white).flags == ()
+    assert describe_map(pixels, rgb=white).mask_flags == ()
 
 
 def test_a_soft_mask_is_what_is_more_likely_than_not() -> None:
@@ -128,7 +128,7 @@ def flags_of(alpha_cells: int = 20_000, **given: np.ndarray) -> tuple[str, ...]:
     alpha[:alpha_cells] = 255
     pixels = given.get("pixels", usual)
     rgb = given.get("rgb", np.zeros((250, 400, 3), np.uint8))
-    return describe(pixels, pixels, alpha.reshape(250, 400), 0.7, Photo(rgb, None, "png")).flags
+    return describe(pixels, pixels, alpha.reshape(250, 400), 0.7, Photo(rgb, None, "png")).mask_flags
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_photo_with_transparency_is_not_on_white() -> None:
     white, mask = np.full((9, 9, 3), 255, np.uint8), np.full((9, 9), 255, np.uint8)
     for alpha, is_white in ((None, True), (mask, False)):
         found = describe(empty(), empty(), mask, 0.7, Photo(white, alpha, "png"))
-        assert ("already_white" in found.flags) is is_white
+        assert ("already_white" in found.mask_flags) is is_white
 
 
 @pytest.mark.parametrize(
@@ -282,9 +282,9 @@ def test_a_soft_mask_and_a_low_threshold_have_a_quality_too() -> None:
     assert describe_map(box(102), threshold=0.5).quality == 0
 
 
-@pytest.mark.parametrize(("cells", "quality", "flags"), [(177, 0.9001, ()), (178, 0.8995, ("doubtful",))])
+@pytest.mark.parametrize(("cells", "quality", "flags"), [(177, 0.9001, ()), (178, 0.8996, ("doubtful",))])
 def test_below_nine_tenths_is_doubtful(cells: int, quality: float, flags: tuple[str, ...]) -> None:
     pixels = box()
     pixels[220:260, 100:200].flat[:cells] = 255
     found = describe(pixels, box(), box(), 0.7, Photo(np.zeros((320, 320, 3), np.uint8), None, "png"))
-    assert (found.quality, found.flags) == (quality, flags)
+    assert (found.quality, found.mask_flags) == (quality, flags)

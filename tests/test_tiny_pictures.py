@@ -72,7 +72,7 @@ def test_statistics_are_what_numpy_says(height: int, width: int, seed: int, whit
         assert found.fill_fraction == pytest.approx(len(rows) / ((np.ptp(rows) + 1) * (np.ptp(columns) + 1)))
     else:
         assert found.bbox_left is None
-    assert ("already_white" in found.flags) == stands_on_white(photo)
+    assert ("already_white" in found.mask_flags) == stands_on_white(photo)
 
 
 @given(sides, sides, st.integers(0, 2**32), st.sampled_from([(255, 255, 255), (1, 2, 3), None]))

@@ -53,7 +53,7 @@ def test_a_store_that_answers_503_for_a_while_is_waited_for(tmp_path: Path, monk
         arguments = ("run", "--manifest", "gs://shop/in", "--output", "gs://shop/out", "--model", "u2netp")
         assert run(*arguments) == 0
         assert len(refused) == 15
-        latest = json.loads(storage.read("gs://shop/out/report/latest.json").data)["report"]
-        said = json.loads(storage.read(f"gs://shop/out/{latest}/run.json").data)
+        run_id = json.loads(storage.read("gs://shop/out/report/latest.json").data)["run_id"]
+        said = json.loads(storage.read(f"gs://shop/out/runs/{run_id}/run.json").data)
         assert said["statuses"] == {"processed": 4}
         assert run("verify", "--output", "gs://shop/out") == 0

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import digests, draw_product, newest, report_rows, run, run_json
+from conftest import digests, draw_product, gone, newest, record, report_rows, run, run_json
 from gs import emulator
 
 from transforms import storage
-from transforms.verify import PROBLEMS, check_rows, read_gone
+from transforms.verify import PROBLEMS, check_rows
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 
@@ -90,7 +90,7 @@ def test_finds_and_repairs(problem: str, output: Path, capsys: pytest.CaptureFix
     repaired = digests(output)
     if problem == "orphaned":  # somebody may be showing it: it stays, and the report lists it
         assert repaired.pop(ORPHAN) == whole["images/p1.jpg"]
-        assert read_gone(str(newest(output))) == [ORPHAN]
+        assert gone(output) == [ORPHAN]
     assert {name: digest for name, digest in repaired.items() if name in whole and "report" not in name} == {
         name: digest for name, digest in whole.items() if "report" not in name
     }
@@ -129,7 +129,7 @@ def test_rows_that_cannot_be() -> None:
 
 
 def test_rows_are_counted(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = newest(output) / "run.json"
+    path = record(output) / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "rows": 5}))
     assert run("verify", "--output", output) == 1
     assert "run.json says 5 rows, the report has 4" in capsys.readouterr().out

@@ -52,7 +52,7 @@ def finish(work: Work, info: RunInfo) -> Iterator[Outcome]:
             raise
         except Exception as error:
             outcome = _without_cutout(row, report, failure_of("render", error), info, effort)
-        yield outcome
+        yield replace(outcome, row=_beside_before(outcome.row, row, info))
         effort = Effort()  # what the photo cost is counted once, however many rows name it
 
 
@@ -171,6 +171,17 @@ def _without_cutout(row: PlannedRow, report: ReportRow, failure: Failure, info: 
         left.remove(name)
         return Outcome(_with_picture(report, picture), effort, failure, tuple(left))
     return Outcome(report, effort, failure, tuple(left))
+
+
+def _beside_before(report: ReportRow, row: PlannedRow, info: RunInfo) -> ReportRow:
+    """Say what differs from the report before: the picture, and since when the row fails."""
+    earlier = row.earlier
+    before = (None, None) if earlier is None or earlier.output is None else (earlier.output.name, earlier.output.sha256)
+    since = None
+    if report.status == "failed":
+        since = (earlier.failing_since if earlier is not None and earlier.code is not None else None) or info.since
+    changed = (report.output_uri, report.output_sha256) != before
+    return replace(report, picture_changed=changed, failing_since=since)
 
 
 def _with_failure(report: ReportRow, failure: Failure) -> ReportRow:

@@ -22,6 +22,7 @@ _TYPES: dict[pa.DataType, Any] = {
     pa.string(): str,
     pa.int64(): int,
     pa.float64(): float,
+    pa.bool_(): bool,
     pa.list_(pa.string()): Sequence[str],
     pa.map_(pa.string(), pa.string()): Mapping[str, str],
 }

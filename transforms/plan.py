@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from transforms import storage
 from transforms.manifest import BATCH, Batch, pack_rows, photo_key, refuse_duplicates, unpack_rows
 from transforms.output.commit import Gone
-from transforms.output.earlier import earlier_of, load_table
+from transforms.output.earlier import Earlier, earlier_of, load_table
 from transforms.output.maps import map_key
 from transforms.output.naming import ENDINGS, IMAGES, id_of_output
 from transforms.output.schema import shard_count, shard_of
@@ -33,7 +33,7 @@ from transforms.storage import SourceFacts
 from transforms.types import Carried, ManifestRow, PlannedRow
 
 COLUMNS = (
-    *("id", "uri", "category", "attributes", "status", "code", "source_version", "source_sha256"),
+    *("id", "uri", "category", "attributes", "status", "code", "failing_since", "source_version", "source_sha256"),
     *("output_uri", "output_sha256", "output_bytes"),
     *("map_key", "model", "weights_sha256", "precision", "settings_sha256", "policy_sha256", "rule"),
 )
@@ -69,7 +69,7 @@ def plan_shard(
     shard: int, shards: int, rows: Iterable[ManifestRow], listed: Iterable[tuple[str, int]], config: PlanConfig
 ) -> Plan:
     """Plan the rows of one shard: what is done, what is carried over from the earlier report, and what is gone."""
-    records = _records(config.earlier, shard, shards)
+    records, duplicates = _records(config.earlier, shard, shards)
     present: dict[str, Listed] = defaultdict(list)
     for name, size in listed:
         present[id_of_output(name)].append((f"{IMAGES}/{name}", size))
@@ -100,7 +100,10 @@ def plan_shard(
             gone += [Gone(row.id, name) for name, _ in files if name != record["output_uri"]]
             continue
         group = "" if row.failure is not None or known is None else known.content_key() or ""
-        found = (group, None if record is None else earlier_of(record), tuple(name for name, _ in files))
+        before = record and earlier_of(record)
+        if record is None and row.failure is not None:
+            before = duplicates.get(row.id)
+        found = (group, before, tuple(name for name, _ in files))
         todo.append(PlannedRow(*(*row.values(), *found)))
     for id in (set(records) | set(present)) - claimed:
         names: list[str | None] = [name for name, _ in present.get(id, [])]
@@ -146,18 +149,28 @@ def _unchanged(
     )
 
 
-def _records(earlier: Sequence[str], shard: int, shards: int) -> dict[str, tuple[int, dict[str, Any]]]:
-    """Index what the earlier report says of a shard's ids: position in load_table, and the record."""
+def _records(
+    earlier: Sequence[str], shard: int, shards: int
+) -> tuple[dict[str, tuple[int, dict[str, Any]]], dict[str, Earlier]]:
+    """Index what the earlier report says of a shard's ids: position in load_table, and the record.
+
+    Of ids that several rows had, what it says is given apart: no row is told from another by it.
+    """
     if not earlier:
-        return {}
+        return {}, {}
     table = load_table(earlier, shard, shards).select(COLUMNS)
     found: dict[str, tuple[int, dict[str, Any]]] = {}
+    duplicates: dict[str, Earlier] = {}
     columns = [_attributes(table) if name == "attributes" else table.column(name).to_pylist() for name in COLUMNS]
     for position, values in enumerate(zip(*columns, strict=True)):
         record = dict(zip(COLUMNS, values, strict=True))
-        if record["code"] != "duplicate_id" and record["id"] and shard_of(record["id"], shards) == shard:
+        if not record["id"] or shard_of(record["id"], shards) != shard:
+            continue
+        if record["code"] == "duplicate_id":
+            duplicates[record["id"]] = earlier_of(record)
+        else:
             found.setdefault(record["id"], (position, record))
-    return found
+    return found, duplicates
 
 
 def _attributes(table: pa.Table) -> list[dict[str, str]]:

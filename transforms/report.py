@@ -65,6 +65,7 @@ def carry(table: pa.Table, carried: Carried) -> pa.Table:
     rows = table.take(pa.array(carried.positions, pa.int64()))
     status = ["failed" if before == "failed" else "unchanged" for before in rows["status"].to_pylist()]
     rows = _set(rows, "status", pa.array(status, SCHEMA.field("status").type))
+    rows = _set(rows, "picture_changed", pa.array([False] * len(rows), pa.bool_()))
     for name in {name for changed in carried.changes.values() for name in changed}:
         values = rows[name].to_pylist()
         for at, position in enumerate(carried.positions):
@@ -110,7 +111,7 @@ def summarise(shard: int, table: pa.Table, effort: Effort) -> ShardSummary:
         shard,
         _counts(table["status"]),
         _counts(table["code"]),
-        _counts(table["flags"].combine_chunks().flatten()),
+        _counts(table["mask_flags"].combine_chunks().flatten()),
         effort,
         first_failures(failures),
         len(table) - len(failures),

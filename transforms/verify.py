@@ -24,6 +24,7 @@ from transforms.output.commit import PARQUET, write_or_stop
 from transforms.output.earlier import read_table
 from transforms.output.maps import map_uri, read_map
 from transforms.output.naming import ENDINGS, IMAGES, id_of_output, output_name
+from transforms.output.run import read_record
 from transforms.output.schema import shard_of
 from transforms.pixels.encode import ENCODINGS
 
@@ -171,11 +172,15 @@ def read_verdict(uri: str) -> Verdict:
     return Verdict(int(table.schema.metadata[b"rows"]), [Difference(**row) for row in table.to_pylist()])
 
 
-def read_gone(report: str) -> list[str]:
-    """List the pictures that a report's folder names as gone."""
-    if not storage.exists(f"{report}/gone.parquet"):
-        return []
-    table = pq.ParquetFile(io.BytesIO(storage.read(f"{report}/gone.parquet").data)).read(["output_uri"])
+def read_gone(folder: str, run_id: str) -> list[str]:
+    """List the pictures that a run has named as gone."""
+    try:
+        data = read_record(folder, run_id, "gone.parquet")
+    except PhotoError as error:
+        if error.code == "not_found":
+            return []
+        raise
+    table = pq.ParquetFile(io.BytesIO(data)).read(["output_uri"])
     return [name for name in table["output_uri"].to_pylist() if name is not None]
 
 
@@ -191,7 +196,7 @@ class Verify(beam.PTransform):
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Give a PCollection of nothing."""
         folder, verdict, count = self.folder, self.verdict, len(self.shards)
-        report = storage.parent(self.shards[0])
+        run_id = storage.parent(self.shards[0]).rpartition("/run=")[2]
 
         def by_shard(_: None) -> Iterator[tuple[int, list[str]]]:
             parts: dict[int, list[str]] = defaultdict(list)
@@ -202,7 +207,7 @@ class Verify(beam.PTransform):
 
         def gone_by_shard(_: None) -> Iterator[tuple[int, list[str]]]:
             parts: dict[int, list[str]] = defaultdict(list)
-            for name in read_gone(report):
+            for name in read_gone(folder, run_id):
                 parts[shard_of(id_of_output(name.removeprefix(f"{IMAGES}/")), count)].append(name)
             yield from parts.items()
 

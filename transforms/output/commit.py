@@ -1,4 +1,4 @@
-"""The commit of a run: run.json, _SUCCESS, and last of all latest.json, which makes its report the newest."""
+"""The commit of a run: run.json, and last of all latest.json, which makes its report the newest."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ FIRST = 10
 PARQUET = "application/vnd.apache.parquet"
 TRACES = 20
 """How many different tracebacks a run keeps."""
-TRACES_FILE = "_internal_errors.log"
-"""Where it keeps them, beside run.json. (What begins with _ is passed over by whoever reads a folder of Parquet.)"""
+TRACES_FILE = "internal_errors.log"
+"""Where it keeps them, beside run.json."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ShardSummary:
     shard: int = -1
     statuses: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
-    flags: Counter[str] = field(default_factory=Counter)
+    mask_flags: Counter[str] = field(default_factory=Counter)
     effort: Effort = field(default_factory=Effort)
     failures: list[dict[str, str | None]] = field(default_factory=list)
     pictures: int = 0
@@ -70,7 +70,7 @@ class ShardSummary:
             -1,
             self.statuses + other.statuses,
             self.codes + other.codes,
-            self.flags + other.flags,
+            self.mask_flags + other.mask_flags,
             effort,
             first_failures(self.failures + other.failures),
             self.pictures + other.pictures,
@@ -95,7 +95,7 @@ def over_budget(failed: int, rows: int, max_failure_fraction: float) -> str | No
 
 
 def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone], shards: int) -> Committed:
-    """Complete the report: the list of what is gone, run.json, _SUCCESS, and last of all latest.json.
+    """Complete the report: the list of what is gone, run.json, and last of all latest.json.
 
     All that it names is on the disk before latest.json names it.
 
@@ -134,24 +134,24 @@ def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone], 
         "statuses": dict(sorted(total.statuses.items())),
         "failures": dict(sorted(total.codes.items())),
         "first_failures": total.failures,
-        "flags": dict(sorted(total.flags.items())),
+        "mask_flags": dict(sorted(total.mask_flags.items())),
         "gone": len(ordered),
         "pruned": files if prune else 0,
         "first_gone": [one.id for one in ordered[:FIRST]],
         "work": dict(sorted(total.effort.counts.items())),
         "started": info.started,
-        "internal_errors": f"{info.report}/{TRACES_FILE}" if total.traces else None,
+        "internal_errors": f"{info.record}/{TRACES_FILE}" if total.traces else None,
         "seconds": max(0.001, time.time() - info.started),
         "step_seconds": dict(sorted(total.effort.seconds.items())),
     }
+    record = f"{info.folder}/{info.record}"
     if total.traces:
         told = "\n".join(f"{id}:\n{trace}" for id, trace in total.traces)
         data = without_secrets(told).encode("utf-8", "backslashreplace")
-        write_or_stop(f"{base}/{TRACES_FILE}", data, "text/plain")
+        write_or_stop(f"{record}/{TRACES_FILE}", data, "text/plain")
     if ordered:
-        write_or_stop(f"{base}/gone.parquet", _gone_table(ordered), PARQUET)
-    write_or_stop(f"{base}/run.json", json_of(run), JSON)
-    write_or_stop(f"{base}/_SUCCESS", b"", "text/plain")
+        write_or_stop(f"{record}/gone.parquet", _gone_table(ordered), PARQUET)
+    write_or_stop(f"{record}/run.json", json_of(run), JSON)
     storage.settle(info.folder)
     _publish(info)
     return Committed(info.run_id if info.leased else "", prune)

@@ -22,13 +22,17 @@ from transforms.settings import MapOrigin
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What an earlier report says of a row: which photo it was, its map and what made it, its picture, its failure."""
+    """What an earlier report says of a row: which photo it was, its map and what made it, its picture, its failure.
+
+    failing_since: as in ReportRow.
+    """
 
     source_sha256: str | None
     map_key: str | None
     origin: MapOrigin | None
     output: OutputFile | None
     code: str | None
+    failing_since: str | None = None
 
 
 class NoReportError(Exception):
@@ -151,4 +155,5 @@ def earlier_of(record: dict[str, Any]) -> Earlier:
         origin = MapOrigin(record["model"], record["weights_sha256"], record["precision"])
     if record["output_uri"] is not None:
         output = OutputFile(record["output_uri"], record["output_sha256"], record["output_bytes"])
-    return Earlier(record["source_sha256"], record["map_key"], origin, output, record["code"])
+    failing_since = record.get("failing_since")  # before version 4 of the report nobody knew
+    return Earlier(record["source_sha256"], record["map_key"], origin, output, record["code"], failing_since)

@@ -1,4 +1,7 @@
-"""A run: its name, what it is asked for, and the run.json that says how it went."""
+"""A run: its name, what it is asked for, and its record, the folder with the run.json that says how it went.
+
+A report's folder (`report/run=ID`) holds its rows and nothing else, so that whatever reads folders of Parquet reads it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 
 from transforms import storage
 from transforms.credentials import without_password
+from transforms.errors import PhotoError
 from transforms.settings import RunSettings
 
 JSON = "application/json"
@@ -40,6 +44,21 @@ class RunInfo:
         """The folder of this run's report, relative to the output folder."""
         return f"report/run={self.run_id}"
 
+    @property
+    def since(self) -> str | None:
+        """When the run began: UTC to the second, as ISO 8601 has it; None of what is no run."""
+        return None if not self.started else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started))
+
+    @property
+    def record(self) -> str:
+        """The folder of what else there is to say of this run, relative to the output folder."""
+        return record_of(self.run_id)
+
+
+def record_of(run_id: str) -> str:
+    """Place the record of a run, relative to its output folder."""
+    return f"runs/{run_id}"
+
 
 def record_stop(info: RunInfo, reason: str, exit_code: int) -> None:
     """Say in run.json why a run has no report."""
@@ -52,12 +71,13 @@ def record_stop(info: RunInfo, reason: str, exit_code: int) -> None:
         "started": info.started,
         "seconds": max(0.001, time.time() - info.started),
     }
-    storage.write(f"{info.folder}/{info.report}/run.json", json_of(run), JSON)
+    storage.write(f"{info.folder}/{info.record}/run.json", json_of(run), JSON)
 
 
 def discard_shards(info: RunInfo) -> None:
     """Remove what a run that did not complete has written of its report."""
-    storage.delete_folder(f"{info.folder}/{info.report}")
+    for part in (info.report, info.record):
+        storage.delete_folder(f"{info.folder}/{part}")
 
 
 def read_run(folder: str, run_id: str) -> dict[str, Any]:
@@ -66,8 +86,22 @@ def read_run(folder: str, run_id: str) -> dict[str, Any]:
     Raises:
         PhotoError: it cannot be read.
     """
-    run: dict[str, Any] = json.loads(storage.read(f"{folder}/report/run={run_id}/run.json").data)
+    run: dict[str, Any] = json.loads(read_record(folder, run_id, "run.json"))
     return run
+
+
+def read_record(folder: str, run_id: str, name: str) -> bytes:
+    """Read a file of a run's record. Before version 4 of the report it lay beside the report's shards.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
+    try:
+        return storage.read(f"{folder}/{record_of(run_id)}/{name}").data
+    except PhotoError as error:
+        if error.code != "not_found":
+            raise
+    return storage.read(f"{folder}/report/run={run_id}/{name}").data
 
 
 def json_of(value: object) -> bytes:

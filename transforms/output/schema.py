@@ -19,7 +19,11 @@ ROWS_PER_SHARD = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """What became of one manifest row (docs/reference.md). Neither clock nor host nor run is in it."""
+    """What became of one manifest row (docs/reference.md). Neither host nor run is in it, and no clock but one.
+
+    picture_changed: whether the picture is another one than in the report before, is new, or is no longer there.
+    failing_since: the start of the first run of the unbroken series in which the row has failed, UTC.
+    """
 
     id: str
     uri: str
@@ -29,6 +33,7 @@ class ReportRow:
     stage: str | None = None
     code: str | None = None
     message: str | None = None
+    failing_since: str | None = None
     source_version: str | None = None
     source_sha256: str | None = None
     source_bytes: int | None = None
@@ -38,6 +43,7 @@ class ReportRow:
     output_uri: str | None = None
     output_sha256: str | None = None
     output_bytes: int | None = None
+    picture_changed: bool | None = False
     map_key: str | None = None
     model: str | None = None
     weights_sha256: str | None = None
@@ -55,6 +61,7 @@ _COLUMN_TYPES: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
     float: pa.float64(),
+    bool: pa.bool_(),
     tuple[str, ...]: pa.list_(pa.string()),
     dict[str, str]: pa.map_(pa.string(), pa.string()),
 }
@@ -73,7 +80,18 @@ def columns(row: type, optional: bool = False) -> list[pa.Field]:
     return found
 
 
-SCHEMA = pa.schema(columns(ReportRow), metadata={"whitesweep.report": SCHEMA_VERSION})
+def _for_pandas(fields: list[pa.Field]) -> str:
+    """Tell pandas which columns are of whole numbers, some of them missing: it would make floats of these."""
+    whole = [
+        {"name": f.name, "field_name": f.name, "pandas_type": "int64", "numpy_type": "Int64", "metadata": None}
+        for f in fields
+        if f.type == pa.int64() and f.nullable
+    ]
+    return json.dumps({"index_columns": [], "column_indexes": [], "columns": whole, "pandas_version": "1.0.0"})
+
+
+_COLUMNS = columns(ReportRow)
+SCHEMA = pa.schema(_COLUMNS, metadata={"whitesweep.report": SCHEMA_VERSION, "pandas": _for_pandas(_COLUMNS)})
 """The report's columns: ReportRow's, in its order. The version in its metadata changes whenever a column does.
 
 (In rows that are carried over a new one is null, until render.OUTPUT_VERSION is raised and every row is done again.)
@@ -88,6 +106,10 @@ def to_record(row: ReportRow) -> dict[str, Any]:
     statistics = record.pop("statistics") or dict.fromkeys(_STATISTICS)
     record["attributes"] = sorted(row.attributes.items())
     return {**record, **statistics}
+
+
+HISTORY = ("failing_since", "picture_changed")
+"""Columns that tell of the runs before. All others follow from the catalog and the settings alone."""
 
 
 def sorted_order(table: pa.Table) -> pa.Array:

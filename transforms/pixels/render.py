@@ -74,10 +74,10 @@ def judge(mask: Mask, photo: Photo, saliency: SaliencyMap, rule: Rule) -> Judged
     alpha = combine_alpha(mask.alpha, photo)
     statistics = describe(saliency.pixels, mask.cleaned, alpha, mask.threshold, photo)
     choices = ("no_subject", rule.on_no_subject), ("already_white", rule.on_already_white)
-    asked = {choice for flag, choice in choices if flag in statistics.flags}
+    asked = {choice for flag, choice in choices if flag in statistics.mask_flags}
     fails, kept = "fail" in asked, "keep" in asked and "fail" not in asked
     if kept:
-        statistics = replace(statistics, flags=(*statistics.flags, "kept_original"))
+        statistics = replace(statistics, mask_flags=(*statistics.mask_flags, "kept_original"))
     return Judged(alpha, mask.threshold, statistics, fails, kept)
 
 

@@ -90,7 +90,7 @@ def describe(
         otsu_threshold=otsu_level(pixels) / 255,
         components=count - 1,
         holes=_holes(mask),
-        flags=tuple(flags),
+        mask_flags=tuple(flags),
     )
 
 

@@ -65,7 +65,7 @@ class MaskStatistics:
     otsu_threshold: float
     components: int
     holes: int
-    flags: tuple[str, ...]
+    mask_flags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
