@@ -393,16 +393,24 @@ def _texts(column: Any, own: bool) -> list[str | None]:
         texts = dict(zip(used.to_pylist(), _texts(column.dictionary.take(used), own), strict=True))
         return [texts.get(index) for index in column.indices.to_pylist()]
     exact = 1 << 11 if pa.types.is_float16(column.type) else 1 << 24 if pa.types.is_float32(column.type) else 1 << 53
+    coarser = _in_microseconds(column.type)
     try:
-        values = column.to_pylist()
+        values = column.to_pylist() if coarser is None else [_value(scalar, coarser) for scalar in column]
     except Exception:  # a time of nanoseconds, a date after 9999, a text that is no UTF-8, … : see which one it is
         values = [_value(scalar) for scalar in column]
     return [value if type(value) is str else _value_text(value, exact, own) for value in values]
 
 
-def _value(scalar: Any) -> Any:
+def _in_microseconds(type: pa.DataType) -> pa.DataType | None:
+    """Give the type of microseconds beside one of nanoseconds, which Arrow makes something else of where pandas is."""
+    if type in (pa.time64("ns"), pa.duration("ns")):
+        return pa.time64("us") if type == pa.time64("ns") else pa.duration("us")
+    return pa.timestamp("us", type.tz) if pa.types.is_timestamp(type) and type.unit == "ns" else None
+
+
+def _value(scalar: Any, coarser: pa.DataType | None = None) -> Any:
     for give in (
-        lambda: scalar.as_py(),
+        lambda: (scalar if coarser is None else scalar.cast(coarser)).as_py(),
         lambda: scalar.as_buffer().to_pybytes(),
         lambda: scalar.cast(pa.string()).as_py(),
         lambda: str(scalar.value),
