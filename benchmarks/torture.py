@@ -36,7 +36,7 @@ from PIL import Image, ImageDraw
 
 import transforms.process
 import transforms.saliency  # noqa: F401
-from benchmarks.identity import without_history
+from benchmarks.identity import BRAKES_OFF, without_history
 from pipeline.cli import main as whitesweep
 from transforms.output.schema import HISTORY
 from transforms.storage import local
@@ -202,7 +202,7 @@ class Torture:
         self._manifest([*rows[:8], *rows[9:], f"p{PHOTOS},photos/{PHOTOS}.png,shoe"])
 
     def _command(self, scenario: str, output: Path) -> list[str]:
-        common = ["--manifest", str(self.shop / "m.csv"), "--output", str(output), "--max_failure_fraction", "1"]
+        common = ["--manifest", str(self.shop / "m.csv"), "--output", str(output), *BRAKES_OFF]
         if scenario == "migrate":
             return ["migrate", *common, "--policy", str(self.policy)]
         return ["run", *common, "--model", "u2netp", "--prune"]

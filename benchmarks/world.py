@@ -34,6 +34,7 @@ import transforms.output.lease
 import transforms.output.schema
 import transforms.process
 import transforms.saliency
+from benchmarks.identity import BRAKES_OFF
 from benchmarks.shop import Record, Shop
 from model.engine import Engine
 from model.load import load
@@ -285,7 +286,7 @@ class Command:
         """Give the arguments of the command line."""
         if self.name == "verify":
             return ["verify", "--output", str(output), *self.flags]
-        common = ["--manifest", str(manifest), "--output", str(output), "--max_failure_fraction", "1"]
+        common = ["--manifest", str(manifest), "--output", str(output), *BRAKES_OFF]
         for name, value in self.settings.items():
             if "\n" in value:
                 policy = folder / f"policy-{hashlib.sha256(value.encode()).hexdigest()[:8]}.toml"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from pipeline.errors import RequestError
+from transforms.brakes import Brakes
 from transforms.pixels.composite import parse_background
 from transforms.pixels.decode import Limits
 from transforms.pixels.encode import ENCODINGS
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 RANGES: dict[str, tuple[float, float]] = {
     "sharpen": (0, 1000),
-    "max_failure_fraction": (0, 1),
+    **dict.fromkeys(("max_failure_fraction", *(brake.name for brake in fields(Brakes))), (0.0, 1.0)),
     "keep_reports": (1, 2**40),
     "max_bytes": (1, 2**40),
     "max_pixels": (1, 2**40),

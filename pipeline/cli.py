@@ -10,8 +10,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from pipeline.config import parse
 from pipeline.errors import RequestError, RunError
-from pipeline.flags import make_parser
 from pipeline.signals import StoppedError
 from transforms.credentials import without_secrets
 
@@ -22,7 +22,7 @@ GOES_ON = "the same command goes on from there"
 def main(arguments: Sequence[str]) -> int:
     """Run one command; give its exit code."""
     try:
-        flags, others = make_parser().parse_known_args(list(arguments))
+        flags, others = parse(arguments)
         _set_up_logging(flags.verbose)
         if flags.command == "demo":
             from pipeline.demo import demo
@@ -32,6 +32,10 @@ def main(arguments: Sequence[str]) -> int:
             from pipeline.compare import check_compare, compare
 
             return compare(check_compare(flags, others), flags.policy)
+        if flags.command == "plan":
+            from pipeline.plan import plan
+
+            return plan(flags, others)
         if flags.command == "verify":
             from pipeline.verify import verify
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,12 +15,16 @@ from pipeline.options import RunRequest, find_report, make_folder
 from pipeline.signals import StoppedError, stopping_gently
 from pipeline.summary import summarise
 from transforms.credentials import without_secrets
+from transforms.differences import differences
 from transforms.errors import FatalError, PhotoError
 from transforms.output.cleanup import retire, sweep
-from transforms.output.earlier import BrokenReportError, NoReportError, newest_run
+from transforms.output.earlier import BrokenReportError, NoReportError, newest_run, read_table
+from transforms.output.forecast import Rates, rates_of
+from transforms.output.history import newest_settings, recent_runs
 from transforms.output.lease import Lease, LeaseError
 from transforms.output.run import RunInfo, discard_shards, read_run, record_stop
 from transforms.plan import PlanConfig
+from transforms.settings import RunSettings
 
 
 def run(request: RunRequest) -> int:
@@ -57,12 +61,13 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         clean = True
         # Only now, as the run before may have completed while we waited for it.
         earlier = find_report(request.settings.earlier_folder, needed=False)
-        plan = PlanConfig(request.settings, earlier, request.damaged)
+        plan = PlanConfig(request.settings, earlier, request.damaged, rows_of(request.settings, earlier))
+        rates = say_differences(request.settings)
         with stopping_gently(lease.ask_to_stop):
             run_graph(
                 request.beam_arguments,
                 request.verbose,
-                lambda root: build_run(root, request.manifests, plan, info),
+                lambda root: build_run(root, request.manifests, plan, info, rates),
             )
         if lease.is_held():
             then()
@@ -89,6 +94,23 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         raise
     finally:
         lease.release(clean)
+
+
+def rows_of(settings: RunSettings, shards: Sequence[str]) -> int:
+    """Count the rows of the report before, where that is needed."""
+    return sum(len(read_table(shard, ["id"])) for shard in shards) if settings.only else 0
+
+
+def say_differences(settings: RunSettings) -> Rates | None:
+    """Say in which settings a run differs from the one before; give what the runs before tell of its time."""
+    if settings.configured:
+        logging.getLogger("whitesweep").info("settings of %s: %s", settings.config, ", ".join(settings.configured))
+    runs = recent_runs(settings.output)
+    now = settings.record()
+    before = newest_settings(settings.earlier_folder)
+    if before is not None and settings.redo != "damaged" and (told := differences(before, now)):
+        logging.getLogger("whitesweep").info("settings differ from the run before: %s", "; ".join(told))
+    return rates_of(runs, now["network"])
 
 
 def _may_be_committed(info: RunInfo) -> bool:

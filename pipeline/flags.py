@@ -46,7 +46,8 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=["auto", *PRECISIONS],
         default="auto",
-        help="auto is the fastest that costs no accuracy: int8 for the published weights on a processor with VNNI, "
+        help="auto is what the maps of this output were made in, where that can be had; of a new output the fastest "
+        "that costs no accuracy: int8 for the published weights on a processor with VNNI, "
         "else bf16 where there is bf16, else fp32; on a cluster and on a GPU bf16, for u2netp fp32 "
         "(default: %(default)s)",
     )
@@ -116,6 +117,37 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         help="exit with 1 if a larger share of the rows failed (default: %(default)s)",
     )
     run.add_argument(
+        "--max_gone_fraction",
+        type=float,
+        default=0.05,
+        metavar="F",
+        help="stop before anything is touched if a larger share of the rows of the report before has left the "
+        "manifests (default: %(default)s)",
+    )
+    run.add_argument(
+        "--max_changed_fraction",
+        type=float,
+        metavar="F",
+        help="stop before anything is touched if a larger share of them would be done again; new rows, and those that "
+        "failed before, do not count (default: off)",
+    )
+    run.add_argument(
+        "--max_emptied_fraction",
+        type=float,
+        default=0.02,
+        metavar="F",
+        help="stop if, under other settings, a larger share of a category's rows loses its product: on a sample of "
+        "stored maps before anything is touched, and before the report is published (default: %(default)s)",
+    )
+    run.add_argument(
+        "--max_foreground_shift",
+        type=float,
+        default=0.05,
+        metavar="F",
+        help="stop in the same way if a category's mean foreground moves by more than this share of the photo "
+        "(default: %(default)s)",
+    )
+    run.add_argument(
         "--keep_reports",
         type=int,
         default=30,
@@ -162,8 +194,33 @@ def make_parser() -> Parser:
     _add_paths(run_parser)
     add_network(run_parser)
     _add_incremental(run_parser)
+    _add_only(run_parser)
     add_rendering(run_parser, DEFAULT_POLICY)
     add_running(run_parser)
+    plan_parser = commands.add_parser(
+        "plan",
+        help="see what a run or a migration would do, without doing it",
+        description="Say what `run` with the same flags would do, or with --from what `migrate` would: which rows are "
+        "done and why, what that takes, and which brake would stop it. Nothing is written. The exit code is 1 if a "
+        "brake would.",
+        allow_abbrev=False,
+    )
+    _add_paths(plan_parser)
+    plan_parser.add_argument(
+        "--from", dest="from_dir", metavar="DIR", help="plan a migration that starts from the output folder DIR"
+    )
+    plan_parser.add_argument(
+        "--missing",
+        choices=["fail", "predict"],
+        default="fail",
+        help="of a migration: what to do with a photo without a stored map (default: %(default)s)",
+    )
+    plan_parser.add_argument("--json", action="store_true", help="print JSON, with the fields of `plan` in run.json")
+    add_network(plan_parser)
+    _add_incremental(plan_parser)
+    _add_only(plan_parser)
+    add_rendering(plan_parser, DEFAULT_POLICY)
+    add_running(plan_parser)
     migrate_parser = commands.add_parser(
         "migrate",
         help="apply another policy to a catalog, from its stored maps",
@@ -242,6 +299,17 @@ def _add_incremental(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_only(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        action="extend",
+        metavar="ID",
+        help="do these rows of the manifests, also if they have not changed, and carry all others of the newest report "
+        "over as they are; ids, quoted patterns such as 'shoe-*', or @FILE with one of either a line",
+    )
+
+
 def _add_paths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--manifest",
@@ -252,3 +320,6 @@ def _add_paths(parser: argparse.ArgumentParser) -> None:
         "folder of images, or a glob of images; may be given more than once",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="a folder, or gs://bucket/prefix")
+    parser.add_argument(
+        "--config", metavar="FILE", help="a TOML file of flags (default: whitesweep.toml beside the manifest, if there)"
+    )

@@ -8,7 +8,10 @@ from __future__ import annotations
 import apache_beam as beam
 
 from transforms.compare import CompareMaps, WriteComparison
+from transforms.counts import sum_counts, write_counts
+from transforms.hold import HoldBrakes
 from transforms.manifest import ManifestFile, ReadManifests
+from transforms.output.forecast import Rates
 from transforms.output.run import RunInfo
 from transforms.pixels.policy import Policy
 from transforms.plan import PlanConfig, PlanRows
@@ -17,16 +20,35 @@ from transforms.report import WriteReport
 from transforms.verify import Verify
 
 
-def build_run(root: beam.Pipeline, manifests: list[ManifestFile], plan: PlanConfig, info: RunInfo) -> None:
+def build_run(
+    root: beam.Pipeline, manifests: list[ManifestFile], plan: PlanConfig, info: RunInfo, rates: Rates | None = None
+) -> None:
     """Put every photo of the manifests on white that is not there yet, and report on each row.
 
+    Nothing is touched before the whole plan is made and no brake holds; rates let it say how long it may take.
     A migration is the same graph without a network: its plan does every row again, from the map that the report names.
     """
-    rows = root | "ReadManifests" >> ReadManifests(manifests, info.folder)
-    count = rows | "CountBatch" >> beam.Keys() | "CountRows" >> beam.CombineGlobally(sum)
-    todo, carried, gone = rows | "PlanRows" >> PlanRows(plan, count)
-    outcomes = todo | "ProcessPhotos" >> ProcessPhotos(info)
-    outcomes | "WriteReport" >> WriteReport(info, plan.earlier, count, carried, gone)
+    rows = root | "ReadManifests" >> ReadManifests(manifests, info.folder, info.settings.only)
+    count = _count(rows, plan)
+    todo, carried, gone, counts = rows | "PlanRows" >> PlanRows(plan, count)
+    planned = counts | "HoldBrakes" >> HoldBrakes(info.settings, rates)
+    outcomes = todo | "ProcessPhotos" >> ProcessPhotos(info, planned)
+    outcomes | "WriteReport" >> WriteReport(info, plan.earlier, count, carried, gone, planned)
+
+
+def _count(rows: beam.PCollection, plan: PlanConfig) -> beam.PCollection:
+    """Count rows; if only some are wanted, those of the report before stand for what the new one will have."""
+    if plan.settings.only:
+        return rows.pipeline | "CountRows" >> beam.Create([plan.rows_before], reshuffle=False)
+    return rows | "CountBatch" >> beam.Keys() | "CountRows" >> beam.CombineGlobally(sum)
+
+
+def build_plan(root: beam.Pipeline, manifests: list[ManifestFile], plan: PlanConfig, file: str) -> None:
+    """Plan a run as build_run does, and write what comes of it to a file (counts.PlanCounts, pickled)."""
+    rows = root | "ReadManifests" >> ReadManifests(manifests, plan.settings.output, plan.settings.only)
+    count = _count(rows, plan)
+    *_, counts = rows | "PlanRows" >> PlanRows(plan, count)
+    counts | "SumCounts" >> beam.CombineGlobally(sum_counts) | "Write" >> beam.Map(write_counts, file)
 
 
 def build_verify(root: beam.Pipeline, folder: str, shards: list[str], verdict: str) -> None:

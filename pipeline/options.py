@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import platform
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -19,16 +21,22 @@ from pipeline.checks import check_engine, check_numbers, check_pictures
 from pipeline.errors import RequestError
 from transforms import storage
 from transforms.beam_faults import unknown_flags
+from transforms.brakes import Brakes
 from transforms.errors import PhotoError
 from transforms.manifest import ManifestError, ManifestFile, find_manifests
 from transforms.output.earlier import BrokenReportError, NoReportError, newest_report
+from transforms.output.history import newest_settings
 from transforms.output.run import RunInfo
 from transforms.pixels.decode import Limits
 from transforms.pixels.sharpen import Sharpening
+from transforms.selection import SelectionError, read_selection
 from transforms.settings import RunSettings
 
 if TYPE_CHECKING:
     from model.engine import EngineConfig
+
+UNMEANT = 0.05
+"""The brake on changes where this machine would change what nobody asked to be changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +71,16 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
         RequestError: whatever would stop the run, before it has begun.
     """
     settings, beam_arguments = check_settings(flags, others)
-    redo = "anew" if flags.force else "failed" if flags.retry_failed else "changed"
-    find_report(settings.output, needed=flags.retry_failed)
-    settings = replace(settings, engine=_check_engine(flags, others), redo=redo, prune=flags.prune)
+    only = getattr(flags, "only", None)  # the demo has none
+    redo = "anew" if flags.force else "failed" if flags.retry_failed else "all" if only else "changed"
+    find_report(settings.output, needed=flags.retry_failed or bool(only))
+    settings = replace(_with_engine(settings, flags, others), redo=redo, prune=flags.prune)
+    if only and flags.prune:
+        raise RequestError("--prune looks at all rows, and --only at some; give one of them")
+    try:
+        settings = replace(settings, only=read_selection(only) if only else ())
+    except SelectionError as error:
+        raise RequestError(str(error)) from error
     return make_request(settings, flags.manifest, beam_arguments, flags.verbose)
 
 
@@ -79,7 +94,7 @@ def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     settings = replace(settings, start_from=absolute(flags.from_dir) if flags.from_dir else None, redo="all")
     find_report(settings.earlier_folder, needed=True)
     if flags.missing == "predict":
-        settings = replace(settings, engine=_check_engine(flags, others))
+        settings = _with_engine(settings, flags, others)
     return make_request(settings, flags.manifest, beam_arguments, flags.verbose)
 
 
@@ -143,6 +158,14 @@ def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[Ru
         limits=Limits(flags.max_bytes, flags.max_pixels),
         allow_private=flags.allow_private_addresses,
         max_failure_fraction=flags.max_failure_fraction,
+        brakes=Brakes(
+            flags.max_gone_fraction,
+            flags.max_changed_fraction,
+            flags.max_emptied_fraction,
+            flags.max_foreground_shift,
+        ),
+        config=getattr(flags, "config", None),  # the demo has none
+        configured=getattr(flags, "configured", ()),
         keep_reports=flags.keep_reports,
         runner=flags.runner,
         beam=tuple(others),
@@ -150,9 +173,35 @@ def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[Ru
     return settings, beam_arguments
 
 
-def _check_engine(flags: argparse.Namespace, others: Sequence[str]) -> EngineConfig:
+def _with_engine(settings: RunSettings, flags: argparse.Namespace, others: Sequence[str]) -> RunSettings:
+    """Choose the engine. A precision that is left open is that of the maps which are there, wherever that can be had.
+
+    Where it cannot, every map would be made anew: then the brake on changes is on.
+    """
     local = runners.is_local(flags.runner, others)
-    return check_engine(flags.model, flags.weights, flags.device, flags.precision, flags.batch_size, local)
+
+    def engine_of(device: str, precision: str) -> EngineConfig:
+        return check_engine(flags.model, flags.weights, device, precision, flags.batch_size, local)
+
+    chosen = engine_of(flags.device, flags.precision)
+    before = (newest_settings(settings.earlier_folder) or {}).get("network")
+    if flags.precision != "auto" or not isinstance(before, dict):
+        return replace(settings, engine=chosen)
+    precision, device = before.get("precision"), before.get("device")
+    known = (before.get("model"), before.get("weights_sha256")) == (chosen.weights.model, chosen.weights.sha256)
+    if not known or not isinstance(precision, str) or precision == chosen.precision:
+        return replace(settings, engine=chosen)
+    for place in dict.fromkeys((device if flags.device == "auto" else flags.device, flags.device)):
+        with suppress(RequestError):
+            return replace(settings, engine=engine_of(str(place), precision))
+    logging.getLogger("whitesweep").warning(
+        "the maps of this output were made in %s, which cannot be had here; in %s every one would be made anew: "
+        "if that is meant, give --precision %s",
+        *(precision, chosen.precision, chosen.precision),
+    )
+    changed = settings.brakes.max_changed_fraction
+    brakes = replace(settings.brakes, max_changed_fraction=UNMEANT if changed is None else changed)
+    return replace(settings, engine=chosen, brakes=brakes)
 
 
 def versions() -> dict[str, str]:

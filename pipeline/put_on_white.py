@@ -112,7 +112,7 @@ class PutOnWhite(beam.PTransform):
         _refuse_runs_own(settings.output)
         batches = rows | "PackRows" >> PackPlainRows(self.folder, settings.output)
         count = batches | "CountBatch" >> beam.Keys() | "CountRows" >> beam.CombineGlobally(sum)
-        todo, _, _ = batches | "PlanRows" >> PlanRows(PlanConfig(settings), count)
+        todo, *_ = batches | "PlanRows" >> PlanRows(PlanConfig(settings), count)
         outcomes = todo | "ProcessPhotos" >> ProcessPhotos(RunInfo(settings))
         return outcomes | "PlainOutcomes" >> beam.Map(plain_outcome).with_output_types(PhotoOutcome)
 

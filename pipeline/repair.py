@@ -16,6 +16,7 @@ from pipeline.errors import RequestError, RunError
 from pipeline.execute import execute
 from pipeline.options import RunRequest, check_beam, make_request
 from transforms import storage
+from transforms.brakes import Brakes
 from transforms.errors import PhotoError
 from transforms.output.cleanup import list_runs, sweep
 from transforms.output.earlier import newest_report, newest_run
@@ -141,7 +142,14 @@ def _request(
     """
     start_from = before.start_from if before.command == "migrate" else None
     settings = replace(
-        before, output=folder, start_from=start_from, redo="damaged", prune=False, runner=flags.runner, engine=None
+        before,
+        output=folder,
+        start_from=start_from,
+        redo="damaged",
+        prune=False,
+        runner=flags.runner,
+        engine=None,
+        brakes=Brakes(),
     )
     if maps is not None:
         origin, published = maps.origin, PUBLISHED.get(maps.origin.model)

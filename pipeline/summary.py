@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.options import RunRequest
+from transforms.counts import describe
+from transforms.early_stop import told_once
 from transforms.errors import FAILURE_CODES, in_one_line
+from transforms.hold import SAID
 
 
 def summarise(run: dict[str, Any], request: RunRequest) -> str:
@@ -24,10 +27,13 @@ def summarise(run: dict[str, Any], request: RunRequest) -> str:
     lines = [
         f"{rows} rows in {seconds:.1f} s: " + ", ".join(f"{count} {status}" for status, count in statuses.items()),
         *(f"  {count:6d} {code}: {FAILURE_CODES[code]}" for code, count in run["failures"].items()),
-        f"{', '.join(done) or 'nothing to do'}; {rows / seconds:.2f} rows a second",
+        f"{', '.join(done) or ('no photo could be read' if statuses.get('failed') else 'nothing to do')}; "
+        f"{rows / seconds:.2f} rows a second",
         f"images:   {request.info.folder}/images",
         f"report:   {request.info.folder}/{request.info.report}",
     ]
+    if not SAID.is_set() and run["plan"]:  # by whoever made it: a worker somewhere else
+        lines = describe(run["plan"], run["settings"]["prune"]) + lines
     if run["step_seconds"]:
         steps = "  ".join(f"{step} {spent:.1f}" for step, spent in run["step_seconds"].items())
         lines.insert(-2, f"seconds by step, over all workers: {steps}")
@@ -41,7 +47,9 @@ def summarise(run: dict[str, Any], request: RunRequest) -> str:
     failed, first = statuses.get("failed", 0), run["first_failures"]
     if failed:
         lines.append(f"failures: the rows of the report whose status is failed, {failed} of them")
-        lines += [in_one_line(f"  {f['id'] or '(no id)'}: {f['code']}: {f['uri']}: {f['message']}") for f in first]
+        lines += [
+            in_one_line(f"  {f['id'] or '(no id)'}: {f['code']}: {told_once(f['uri'], f['message'])}") for f in first
+        ]
         if failed > len(first):
             lines.append(f"  … and {failed - len(first)} more")
     return "\n".join(lines)

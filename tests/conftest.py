@@ -72,6 +72,17 @@ def draw_product(seed: int, size: tuple[int, int]) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(0.6))
 
 
+BRAKES = ("failure_fraction", "gone_fraction", "emptied_fraction", "foreground_shift")
+BRAKES_OFF = tuple(f"--max_{name}=1" for name in BRAKES)
+"""What lets a test change a catalog as it likes."""
+
+
+def beside_the_plan(stderr: str) -> str:
+    """Leave out of what a run says on stderr what it says of its plan."""
+    ours = ("whitesweep: plan: ", "whitesweep: settings differ from the run before: ")
+    return "".join(line for line in stderr.splitlines(keepends=True) if not line.startswith(ours))
+
+
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is logged for the user, line by line, whatever another test has made of the logger."""

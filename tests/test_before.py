@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import draw_product, report_rows, run, run_json
+from conftest import BRAKES_OFF, draw_product, report_rows, run, run_json
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 
 
 def night(shop: Path, *more: str, output: str = "out") -> dict[str, dict[str, Any]]:
     arguments = ("--manifest", shop / "m.csv", "--output", shop / output, "--model", "u2netp")
-    assert run("run", *arguments, "--max_failure_fraction", "1", *more) == 0
+    assert run("run", *arguments, *BRAKES_OFF, *more) == 0
     return {row["id"] + (" again" if row["code"] == "duplicate_id" else ""): row for row in report_rows(shop / output)}
 
 

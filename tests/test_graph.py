@@ -46,7 +46,7 @@ def run_graph() -> beam.Pipeline:
 
 def test_a_photo_lives_and_dies_in_one_stage() -> None:
     stages = fused_stages(run_graph())
-    assert len(stages) == 12
+    assert len(stages) == 14
     (stage,) = stages_of_a_photo(stages)
     assert stage >= PHOTO_STEPS
     # What enters is rows by photo, what leaves is rows by shard: these are the stage's only borders.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import digests, draw_product, newest, record, report_rows, run, run_json
+from conftest import BRAKES_OFF, digests, draw_product, newest, record, report_rows, run, run_json
 from gs import emulator
 
 from transforms import storage
@@ -36,7 +36,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, u2netp: object) -> Path:
     return folder
 
 
-LENIENT = ("--max_failure_fraction", "0.5")
+LENIENT = (*BRAKES_OFF, "--max_failure_fraction", "0.5")
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_rows_that_left_are_listed_and_pruned_only_if_asked(shop: Path) -> None:
 
 def test_a_prune_by_a_wrong_manifest_removes_nothing(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shop / "m.csv").write_text("\n".join((shop / "m.csv").read_text().splitlines()[:2]) + "\n")
-    assert run("run", "--manifest", shop / "m.csv", "--output", shop / "out", *MODEL, "--prune") == 1
+    assert run("run", "--manifest", shop / "m.csv", "--output", shop / "out", *MODEL, *BRAKES_OFF, "--prune") == 1
     assert "5 pictures would be pruned and 1 stay; nothing was pruned" in capsys.readouterr().err
     assert len(list((shop / "out/images").iterdir())) == 6
 
@@ -213,8 +213,7 @@ def test_what_a_new_policy_fails_is_taken_down(shop: Path) -> None:
             output,
             "--policy",
             policy,
-            "--max_failure_fraction",
-            "1",
+            *BRAKES_OFF,
         )
         assert run(command, *arguments, *more) == 0
         assert sorted(path.name for path in (output / "images").iterdir()) == ["p0.jpg", "p2.jpg", "p4.jpg"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, draw_product, gone, newest, report_rows, run, run_json
+from conftest import BRAKES_OFF, ROOT, draw_product, gone, newest, report_rows, run, run_json
 
 from transforms import storage
 from transforms.errors import FatalError, PhotoError
@@ -44,7 +44,7 @@ def write_manifest(shop: Path, numbers: Any) -> None:
 def night(shop: Path, output: Path, *more: str | Path) -> int:
     return run(
         *("run", "--manifest", shop / "m.csv", "--output", output, "--model", "u2netp"),
-        *("--max_failure_fraction", "1", *more),
+        *(*BRAKES_OFF, *more),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 import pytest
 
 from model.engine import EngineConfig
+from transforms.brakes import Brakes
 from transforms.pixels.decode import Limits
 from transforms.pixels.policy import plain_policy
 from transforms.pixels.render import OutputSettings
@@ -23,6 +24,7 @@ OTHER = RunSettings(
     folders=("/", "https://host"),
     start_from="/before",
     redo="all",
+    only=("a", "b*"),
     prune=True,
     engine=EngineConfig(WeightsFile("u2netp", "/w.safetensors", "0" * 64), "cuda", "bf16", 7),
     sharpening=Sharpening(percent=80),
@@ -30,6 +32,9 @@ OTHER = RunSettings(
     limits=Limits(1000, 2000),
     allow_private=True,
     max_failure_fraction=0.25,
+    brakes=Brakes(0.5, 0.25, 0.125, 0.0625),
+    config="/w.toml",
+    configured=("policy", "prune"),
     keep_reports=3,
     runner="flink",
     beam=("--flink_master", "here:8081"),

@@ -21,6 +21,7 @@ from transforms.credentials import without_password, without_secrets
 from transforms.errors import Failure, FatalError, PhotoError, in_one_line
 from transforms.output.naming import check_id
 from transforms.packing import pack, unpack
+from transforms.selection import matches
 from transforms.tables import OWN_COLUMNS, Record, TableError, read_csv, read_jsonl, read_parquet
 from transforms.types import ManifestRow
 from transforms.unpacking import UnpackingError, unpacked
@@ -369,19 +370,27 @@ def _real_folder(folder: str) -> str:
 
 
 class ReadManifests(beam.PTransform):
-    """Read manifests into rows of photos that do not lie among an output folder's pictures."""
+    """Read manifests into rows of photos that do not lie among an output folder's pictures.
 
-    def __init__(self, files: list[ManifestFile], output: str) -> None:
+    only: ids and patterns of the rows that are wanted; all of them if there is none.
+    """
+
+    def __init__(self, files: list[ManifestFile], output: str, only: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.files = files
         self.output = output
+        self.only = only
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Give a PCollection of Batch."""
-        output = self.output
+        output, only = self.output, self.only
+
+        def read(file: ManifestFile) -> Iterator[Batch]:
+            rows = keep_apart(read_manifest(file), output)
+            return in_batches(row for row in rows if not only or matches(only, row.id))
+
         return (
             root
             | "ListManifests" >> beam.Create(self.files, reshuffle=len(self.files) > 1)
-            | "ReadManifest"
-            >> beam.FlatMap(lambda file: in_batches(keep_apart(read_manifest(file), output))).with_output_types(Batch)
+            | "ReadManifest" >> beam.FlatMap(read).with_output_types(Batch)
         )

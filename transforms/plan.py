@@ -20,25 +20,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
+from transforms.counts import NOT_CHANGED, PlanCounts
 from transforms.manifest import BATCH, Batch, pack_rows, photo_key, refuse_duplicates, unpack_rows
 from transforms.output.commit import Gone
 from transforms.output.earlier import Earlier, earlier_of, load_table
-from transforms.output.maps import map_key
+from transforms.output.maps import map_key, map_uri
 from transforms.output.naming import ENDINGS, IMAGES, id_of_output
 from transforms.output.schema import shard_count, shard_of
 from transforms.packing import pack, unpack
+from transforms.pixels.policy import Rule
 from transforms.pixels.render import OutputSettings, settings_sha256
+from transforms.selection import matches
 from transforms.settings import MapSettings, RunSettings
 from transforms.storage import SourceFacts
+from transforms.trial import Candidate, try_rules
 from transforms.types import Carried, ManifestRow, PlannedRow
 
 COLUMNS = (
     *("id", "uri", "category", "attributes", "status", "code", "failing_since", "source_version", "source_sha256"),
     *("output_uri", "output_sha256", "output_bytes"),
     *("map_key", "model", "weights_sha256", "precision", "settings_sha256", "policy_sha256", "rule"),
+    "foreground_fraction",
 )
 ROWS_TOGETHER = 16
 FEWEST_GROUPS = 256
+PROBED = 200
+"""Maps of other settings that are looked for in the store, in each shard; the others are taken to be as these."""
 Listed = list[tuple[str, int]]
 """Names below `images/`, and their sizes in bytes."""
 
@@ -48,12 +55,13 @@ class PlanConfig:
     """What the plan is made by.
 
     earlier: the shards of the earlier report. damaged: the table of the ids that a repair does again, a name that is
-    never used twice.
+    never used twice. rows_before: how many rows the earlier report has, where only some rows are wanted.
     """
 
     settings: RunSettings
     earlier: tuple[str, ...] = ()
     damaged: str | None = None
+    rows_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +71,14 @@ class Plan:
     todo: list[PlannedRow]
     carried: Carried
     gone: list[Gone]
+    counts: PlanCounts
 
 
 def plan_shard(
     shard: int, shards: int, rows: Iterable[ManifestRow], listed: Iterable[tuple[str, int]], config: PlanConfig
 ) -> Plan:
     """Plan the rows of one shard: what is done, what is carried over from the earlier report, and what is gone."""
-    records, duplicates = _records(config.earlier, shard, shards)
+    records, duplicates, standing = _records(config.earlier, shard, shards)
     present: dict[str, Listed] = defaultdict(list)
     for name, size in listed:
         present[id_of_output(name)].append((f"{IMAGES}/{name}", size))
@@ -81,6 +90,7 @@ def plan_shard(
     facts = storage.source_facts(sources, settings.allow_private)
     expected = maps if settings.redo == "changed" else None
     todo, positions, changes, claimed, gone = [], [], {}, set(), []
+    tally = _Tally(settings)
     policy, policy_sha256 = settings.pictures.policy, settings.pictures.policy.sha256()
     for row in rows:
         first = row.id not in claimed and (row.failure is None or row.failure.code != "duplicate_id")
@@ -90,8 +100,10 @@ def plan_shard(
             claimed.add(row.id)
         settled = record is not None and row.failure is None and _settled(row, records, config)
         known = facts.get(row.source)
-        if record is not None and (settled or _unchanged(row, record, files, known, settings.pictures, expected)):
+        reason = None if settled else _why(row, record, files, known, settings.pictures, expected)
+        if record is not None and reason is None:
             positions.append(position)
+            tally.carried(row)
             now: dict[str, Any] = {"category": row.category, "attributes": row.attributes}
             if not settled:  # its rule is the same, the policy around it need not be
                 now |= {"policy_sha256": policy_sha256, "rule": policy.rule_for(*now.values())[0]}
@@ -105,11 +117,92 @@ def plan_shard(
             before = duplicates.get(row.id)
         found = (group, before, tuple(name for name, _ in files))
         todo.append(PlannedRow(*(*row.values(), *found)))
+        tally.to_do(row, record, known, reason or "asked")
+    if settings.only:  # whatever else there is stays as it is
+        rest = [(position, id) for position, id in standing if id not in claimed]
+        positions += [position for position, _ in rest]
+        tally.others(len(rest))
+        for id in {id for _, id in rest}:
+            own = records[id][1]["output_uri"] if id in records else None
+            gone += [Gone(id, name) for name, _ in present.get(id, []) if name != own]
+            claimed.add(id)
     for id in (set(records) | set(present)) - claimed:
         names: list[str | None] = [name for name, _ in present.get(id, [])]
         if shard_of(id, shards) == shard:
             gone += [Gone(id, name) for name in names or [None]]
-    return Plan(todo, Carried(tuple(positions), changes), gone)
+    counts = tally.counts(len(records), len(set(records) - claimed), sum(one.name is not None for one in gone))
+    return Plan(todo, Carried(tuple(positions), changes), gone, counts)
+
+
+class _Tally:
+    """Counts what a shard's plan comes to."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+        self._counts = PlanCounts()
+        self._predicted: dict[str, bool] = {}
+        self._unknown: dict[str, str] = {}
+        self._candidates: list[Candidate] = []
+
+    def carried(self, row: ManifestRow) -> None:
+        """Count a row that stays as it is."""
+        self._counts.rows += 1
+        self._counts.unchanged += 1
+        self._counts.rules[self.settings.pictures.policy.rule_for(row.category, row.attributes)[0]] += 1
+        self._counts.selected.update(matches(self.settings.only, row.id))
+
+    def others(self, count: int) -> None:
+        """Count rows of the report before that nobody asked for."""
+        self._counts.rows += count
+        self._counts.unchanged += count
+
+    def to_do(self, row: ManifestRow, record: dict[str, Any] | None, facts: SourceFacts | None, reason: str) -> None:
+        """Count a row that is done, and note what of it is to be looked at."""
+        counts, settings = self._counts, self.settings
+        counts.rows += 1
+        counts.reasons[reason] += 1
+        counts.changed += record is not None and reason not in NOT_CHANGED
+        if row.failure is not None:
+            return
+        name, rule = settings.pictures.policy.rule_for(row.category, row.attributes)
+        counts.rules[name] += 1
+        counts.selected.update(matches(settings.only, row.id))
+        counts.pictures += 1
+        key = self._map_of(row, record, facts)
+        stored = record is not None and key is not None and key == record["map_key"] and settings.redo != "anew"
+        self._predicted[row.source] = settings.engine is not None and not stored
+        if key is not None and not stored and settings.redo != "anew":
+            self._unknown[row.source] = key
+        if record is None or not stored or record["foreground_fraction"] is None or not record["output_uri"]:
+            return
+        if record["settings_sha256"] != _settings_sha256(rule, settings.pictures):
+            category, foreground = row.category, record["foreground_fraction"]
+            self._candidates.append(Candidate(row.id, category, record["map_key"], rule, foreground))
+
+    def _map_of(self, row: ManifestRow, record: dict[str, Any] | None, facts: SourceFacts | None) -> str | None:
+        """Give the key of the map that this photo will need; None if that cannot be told without reading it."""
+        if record is None or record["source_sha256"] is None or row.uri != record["uri"]:
+            return None
+        if self.settings.reported_maps is not None:
+            return None if record["map_key"] is None else str(record["map_key"])
+        if self.settings.maps is None or facts is None or facts.version != record["source_version"]:
+            return None
+        return map_key(record["source_sha256"], self.settings.maps)
+
+    def counts(self, earlier: int, gone: int, left: int) -> PlanCounts:
+        """Give the counts. earlier: rows of the report before; gone: those that no row claims; left: pictures."""
+        counts, settings = self._counts, self.settings
+        counts.earlier, counts.gone, counts.left = earlier, gone, left
+        counts.photos = len(self._predicted)
+        probed = dict(list(self._unknown.items())[:PROBED])
+        there = sum(storage.exists(map_uri(settings.maps_folder, key)) for key in probed.values())
+        stored = len(self._unknown) * there // max(1, len(probed))
+        counts.predictions = sum(self._predicted.values()) - stored if settings.engine is not None else 0
+        brakes = settings.brakes
+        if self._candidates and (brakes.max_emptied_fraction, brakes.max_foreground_shift) != (None, None):
+            folders = [settings.maps_folder, settings.reported_maps or settings.maps_folder]
+            counts.effect = try_rules(self._candidates, folders)
+        return counts
 
 
 def _settled(row: ManifestRow, records: dict[str, tuple[int, dict[str, Any]]], config: PlanConfig) -> bool:
@@ -122,55 +215,69 @@ def _settled(row: ManifestRow, records: dict[str, tuple[int, dict[str, Any]]], c
     return row.id not in _ids(config.damaged)
 
 
-def _unchanged(
+def _why(
     row: ManifestRow,
-    record: dict[str, Any],
+    record: dict[str, Any] | None,
     files: Listed,
     facts: SourceFacts | None,
     pictures: OutputSettings,
     maps: MapSettings | None,
-) -> bool:
-    """Tell whether a row's photo, settings and picture are what the earlier report says.
+) -> str | None:
+    """Say why a row is done, as counts.REASONS has it; None if photo, settings and picture are what the report says.
 
     pictures, maps: the settings of this run; maps None if every row is done again.
     What failed is tried again, but where photo and settings alone decide it: then it has no picture, now as before.
     """
-    if maps is None or row.failure is not None:
-        return False
+    if row.failure is not None:
+        return "unusable"
+    if record is None:
+        return "new"
     if record["status"] == "failed" and record["code"] != "no_subject":
-        return False
+        return "failed"
+    if maps is None:
+        return "asked"
     if facts is None or facts.version != record["source_version"] or row.uri != record["uri"]:
-        return False
+        return "photo"
+    if record["map_key"] != map_key(record["source_sha256"], maps):
+        return "map"
     _, rule = pictures.policy.rule_for(row.category, row.attributes)
-    return (
-        record["settings_sha256"] == settings_sha256(rule, pictures.background, pictures.format, pictures.keep_metadata)
-        and record["map_key"] == map_key(record["source_sha256"], maps)
-        and ((record["output_uri"], record["output_bytes"]) in files if record["output_uri"] else not files)
-    )
+    if record["settings_sha256"] != _settings_sha256(rule, pictures):
+        return "rendering"
+    there = (record["output_uri"], record["output_bytes"]) in files if record["output_uri"] else not files
+    return None if there else "picture"
+
+
+def _settings_sha256(rule: Rule, pictures: OutputSettings) -> str:
+    return settings_sha256(rule, pictures.background, pictures.format, pictures.keep_metadata)
 
 
 def _records(
     earlier: Sequence[str], shard: int, shards: int
-) -> tuple[dict[str, tuple[int, dict[str, Any]]], dict[str, Earlier]]:
+) -> tuple[dict[str, tuple[int, dict[str, Any]]], dict[str, Earlier], list[tuple[int, str]]]:
     """Index what the earlier report says of a shard's ids: position in load_table, and the record.
 
-    Of ids that several rows had, what it says is given apart: no row is told from another by it.
+    Of ids that several rows had, what it says is given apart: no row is told from another by it. The third is every
+    row's position and id.
     """
     if not earlier:
-        return {}, {}
+        return {}, {}, []
     table = load_table(earlier, shard, shards).select(COLUMNS)
     found: dict[str, tuple[int, dict[str, Any]]] = {}
     duplicates: dict[str, Earlier] = {}
+    standing: list[tuple[int, str]] = []
     columns = [_attributes(table) if name == "attributes" else table.column(name).to_pylist() for name in COLUMNS]
     for position, values in enumerate(zip(*columns, strict=True)):
         record = dict(zip(COLUMNS, values, strict=True))
-        if not record["id"] or shard_of(record["id"], shards) != shard:
+        if shard_of(record["id"], shards) != shard:
+            continue
+        standing.append((position, record["id"]))
+        if not record["id"]:
             continue
         if record["code"] == "duplicate_id":
             duplicates[record["id"]] = earlier_of(record)
         else:
             found.setdefault(record["id"], (position, record))
-    return found, duplicates
+    return found, duplicates, standing
 
 
 def _attributes(table: pa.Table) -> list[dict[str, str]]:
@@ -261,9 +368,9 @@ class PlanRows(beam.PTransform):
         self.count = count
 
     def expand(self, batches: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
-        """Map a PCollection of Batch to three.
+        """Map a PCollection of Batch to four.
 
-        todo: see by_photo. carried: (shard, Carried). gone: Gone.
+        todo: see by_photo. carried: (shard, Carried). gone: Gone. counts: PlanCounts of each shard.
         """
         config, count = self.config, beam.pvalue.AsSingleton(self.count)
         rows = batches | "KeyByShard" >> beam.FlatMap(_rows_by_shard, count).with_output_types(tuple[int, bytes])
@@ -283,6 +390,7 @@ class PlanRows(beam.PTransform):
             if found.carried.positions:
                 yield beam.pvalue.TaggedOutput("carried", (shard, found.carried))
             yield from (beam.pvalue.TaggedOutput("gone", gone) for gone in found.gone)
+            yield beam.pvalue.TaggedOutput("counts", found.counts)
 
         return (
             {"rows": rows, "images": images}
@@ -290,5 +398,5 @@ class PlanRows(beam.PTransform):
             | "PlanShard"
             >> beam.FlatMap(plan, count)
             .with_output_types(tuple[int, bytes])
-            .with_outputs("carried", "gone", main="todo")
+            .with_outputs("carried", "gone", "counts", main="todo")
         )

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -17,6 +18,7 @@ from apache_beam.metrics import Metrics
 from model.machine import give_back, keep_buffers
 from transforms import storage
 from transforms.deliver import finish
+from transforms.early_stop import early_stop
 from transforms.errors import FatalError, PhotoError
 from transforms.manifest import photo_key, unpack_rows
 from transforms.output.lease import lease_watch
@@ -25,7 +27,7 @@ from transforms.output.run import RunInfo
 from transforms.pixel_budget import PIXELS, bytes_to_render
 from transforms.pixels.decode import decode_opened, open_photo
 from transforms.pixels.sharpen import network_input
-from transforms.progress import HEARTBEAT, EarlyStop, FaultWatch
+from transforms.progress import HEARTBEAT, FaultWatch
 from transforms.saliency import PredictSaliency
 from transforms.settings import RunSettings
 from transforms.steps import failure_of
@@ -109,7 +111,9 @@ class _Prepare(beam.DoFn):
         give_back()  # what it took to plan the rows
         self.lease_watch = lease_watch(self.info.folder, self.info.run_id)
 
-    def process(self, keyed: tuple[int, Iterable[bytes]]) -> Iterable[Work]:
+    def process(self, keyed: tuple[int, Iterable[bytes]], plan: Any = None) -> Iterable[Work]:
+        if plan is not None:
+            early_stop(self.info.run_id, self.info.settings.max_failure_fraction).expect(plan["rows"])
         together = sorted((row for part in keyed[1] for row in unpack_rows(part, PlannedRow)), key=_place)
         for _, rows in groupby(together, key=photo_key):
             if self.lease_watch.is_over():  # what has begun is finished, nothing more is begun
@@ -122,7 +126,7 @@ class _Finish(beam.DoFn):
         self.info = info
 
     def setup(self) -> None:
-        self.early_stop = EarlyStop(self.info.settings.max_failure_fraction)
+        self.early_stop = early_stop(self.info.run_id, self.info.settings.max_failure_fraction)
         self.fault_watch = FaultWatch()
 
     def process(self, work: Work) -> Iterable[Outcome]:
@@ -141,20 +145,24 @@ class _Finish(beam.DoFn):
 class ProcessPhotos(beam.PTransform):
     """Turn manifest rows into cutouts and report rows: bring the rows of a photo together, then one fused stage.
 
+    after: a PCollection of one value; before it is there, no photo is read.
+
     A resource hint belongs on this transform as a whole. On a step inside it, it would split the stage, and every photo
     would be shuffled (apache/beam: environments that differ never fuse).
     """
 
-    def __init__(self, info: RunInfo) -> None:
+    def __init__(self, info: RunInfo, after: beam.PCollection | None = None) -> None:
         super().__init__()
         self.info = info
+        self.after = after
 
     def expand(self, rows: beam.PCollection) -> beam.PCollection:
         """Map a PCollection of packed rows by photo (plan.by_photo) to one of Outcome."""
+        after = [] if self.after is None else [beam.pvalue.AsSingleton(self.after)]
         works = (
             rows
             | "GroupByPhoto" >> beam.GroupByKey()
-            | "Prepare" >> beam.ParDo(_Prepare(self.info)).with_output_types(Work)
+            | "Prepare" >> beam.ParDo(_Prepare(self.info), *after).with_output_types(Work)
         )
         if self.info.settings.engine is not None:
             works = works | "PredictSaliency" >> PredictSaliency(self.info.settings.engine)

@@ -1,8 +1,8 @@
-"""What is watched of the rows while they are finished: how far a run is, and whether it should go on.
+"""What is watched of the rows while they are finished: how far a run is, and whether it meets our own faults.
 
-One Heartbeat a process; a worker thread's own EarlyStop stops a run that plainly fails, its FaultWatch one that meets
-our own faults. (An exception that nobody foresaw costs its photo, which fails with `internal_error`; the catalog should
-not pay for it with its night. But if photos in general meet it, the report would be of no use.)
+One Heartbeat a process; a worker thread's own FaultWatch stops a run that meets our own faults. (An exception that
+nobody foresaw costs its photo, which fails with `internal_error`; the catalog should not pay for it with its night. But
+if photos in general meet it, the report would be of no use.)
 """
 
 from __future__ import annotations
@@ -11,17 +11,11 @@ import hashlib
 import logging
 import threading
 import time
-from collections import Counter
 
-from transforms.errors import DeadEndError, Failure, FatalError
-from transforms.output.earlier import Earlier
-from transforms.output.schema import ReportRow
+from transforms.errors import DeadEndError, Failure
 
 PERIOD_S = 30.0
 LOGGER = logging.getLogger("whitesweep")
-
-FIRST_ROWS = 1000
-CLEAR_MAJORITY = 0.6
 
 IN_A_ROW = 10
 """So many photos of one worker thread, one after the other, that meet the same fault."""
@@ -56,39 +50,6 @@ class Heartbeat:
 
 HEARTBEAT = Heartbeat()
 """This process's own."""
-
-
-class EarlyStop:
-    """Watches the first thousand rows of one worker thread: a wrong bucket should not cost a night.
-
-    Rows that failed in the same way in the earlier report do not count: of a nightly run's few rows they may be most.
-    """
-
-    def __init__(self, max_failure_fraction: float) -> None:
-        self.fraction = max(CLEAR_MAJORITY, max_failure_fraction)
-        self.rows = 0
-        self.codes: Counter[str] = Counter()
-        self.last: ReportRow | None = None
-
-    def row(self, row: ReportRow, earlier: Earlier | None) -> None:
-        """Count one finished row.
-
-        Raises:
-            FatalError: it is the thousandth, and a clear majority failed.
-        """
-        if self.rows >= FIRST_ROWS or (earlier is not None and row.code is not None and earlier.code == row.code):
-            return
-        self.rows += 1
-        if row.code is not None:
-            self.codes[row.code] += 1
-            self.last = row
-        failed = self.codes.total()
-        if self.last is not None and self.rows == FIRST_ROWS and failed > self.fraction * FIRST_ROWS:
-            code, count = self.codes.most_common(1)[0]
-            raise FatalError(
-                f"{failed} of the first {FIRST_ROWS} rows failed, {count} of them {code}, the last {self.last.uri}: "
-                f"{self.last.message}; to go on regardless, give --max_failure_fraction 1"
-            )
 
 
 class FaultError(DeadEndError):

@@ -22,6 +22,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from model.machine import give_back
 from transforms.beam_faults import sole_output
+from transforms.brakes import Effect
 from transforms.errors import PhotoError
 from transforms.network import release_engine
 from transforms.output.commit import (
@@ -39,10 +40,12 @@ from transforms.output.lease import lease_watch
 from transforms.output.pictures import remove_picture
 from transforms.output.run import RunInfo
 from transforms.output.schema import SCHEMA, ReportRow, shard_count, shard_name, shard_of, sorted_order, to_record
+from transforms.pixels.statistics import NO_SUBJECT_BELOW
 from transforms.steps import Effort
 from transforms.types import Carried, Outcome, Packed
 
 PACKED_ROWS = 1000
+COMPARED = ["id", "settings_sha256", "category", "foreground_fraction"]
 ROW_GROUP = 10_000
 
 
@@ -87,20 +90,40 @@ def write_shard(
     release_engine()  # no photo is left; the report is written in its room
     give_back()
     effort, tables = Effort(), [SCHEMA.empty_table()]
+    fresh: list[pa.Table] = []
     left: list[Gone] = []
     traces: list[tuple[str, str]] = []
     for part in parts:
         if isinstance(part, Carried):
             tables.append(carry(load_table(earlier, shard, shards), part))
         else:
-            tables.append(to_table(part.unpack()))
+            fresh.append(to_table(part.unpack()))
             effort.add(part.effort)
             left += part.left
             traces += part.traces
-    table = pa.concat_tables(tables)
+    table = pa.concat_tables(tables + fresh)
     lease_watch(info.folder, info.run_id if info.leased else "").refuse_lost()
     write_or_stop(f"{info.folder}/{info.report}/{shard_name(shard, shards)}", to_parquet(table), PARQUET)
-    return replace(summarise(shard, table, effort), left=left, traces=traces[:TRACES])
+    effect = compare_rules(pa.concat_tables(fresh), earlier, shard, shards) if fresh else Effect()
+    return replace(summarise(shard, table, effort), left=left, traces=traces[:TRACES], effect=effect)
+
+
+def compare_rules(fresh: pa.Table, earlier: Sequence[str], shard: int, shards: int) -> Effect:
+    """Compare the foregrounds of new rows with those of the report before, where the settings of the picture differ."""
+    effect = Effect()
+    rows = {row["id"]: row for row in fresh.select(COMPARED).to_pylist() if row["foreground_fraction"] is not None}
+    if not rows or not earlier:
+        return effect
+    before = load_table(earlier, shard, shards).select([*COMPARED, "output_uri"])
+    found = [at for at, id in enumerate(before["id"].to_pylist()) if id in rows]
+    for old in before.take(pa.array(found, pa.int64())).to_pylist():
+        row = rows[old["id"]]
+        if not old["output_uri"] or old["foreground_fraction"] is None:
+            continue
+        if old["settings_sha256"] != row["settings_sha256"]:
+            foreground = row["foreground_fraction"]
+            effect.compare(row["category"], old["foreground_fraction"], foreground, foreground < NO_SUBJECT_BELOW)
+    return effect
 
 
 def summarise(shard: int, table: pa.Table, effort: Effort) -> ShardSummary:
@@ -165,6 +188,7 @@ class WriteReport(beam.PTransform):
     """Write outcomes and carried rows as Parquet shards, commit the run, then prune what is gone if that was asked.
 
     earlier: the shards of the report that rows are carried from. count: a PCollection of one int, the number of rows.
+    planned: one of one dict, what run.json says of the plan.
     """
 
     def __init__(
@@ -174,6 +198,7 @@ class WriteReport(beam.PTransform):
         count: beam.PCollection,
         carried: beam.PCollection,
         gone: beam.PCollection,
+        planned: beam.PCollection,
     ) -> None:
         super().__init__()
         self.info = info
@@ -181,6 +206,7 @@ class WriteReport(beam.PTransform):
         self.count = count
         self.carried = carried
         self.gone = gone
+        self.planned = planned
 
     def expand(self, outcomes: beam.PCollection) -> beam.PCollection:
         """Map a PCollection of Outcome to one of nothing."""
@@ -196,14 +222,15 @@ class WriteReport(beam.PTransform):
             >> beam.Map(lambda keyed, n: write_shard(info, earlier, keyed[0], shard_count(n), keyed[1]), rows)
         )
 
-        def commit_run(_: None, summaries: Iterable[ShardSummary], gone: Iterable[Gone], rows: int) -> Committed:
+        def commit_run(
+            plan: dict[str, Any], summaries: Iterable[ShardSummary], gone: Iterable[Gone], rows: int
+        ) -> Committed:
             shards = shard_count(rows)
-            return commit(info, write_empty_shards(info, summaries, shards), rows, gone, shards)
+            expected = plan["rows"] if info.settings.only else rows
+            return commit(info, write_empty_shards(info, summaries, shards), expected, gone, shards, plan)
 
         gone = sole_output(self.gone, "CollectGone")
-        committed = (
-            outcomes.pipeline
-            | "Once" >> beam.Create([None], reshuffle=False)
-            | "CommitRun" >> beam.Map(commit_run, beam.pvalue.AsList(summaries), beam.pvalue.AsList(gone), rows)
+        committed = self.planned | "CommitRun" >> beam.Map(
+            commit_run, beam.pvalue.AsList(summaries), beam.pvalue.AsList(gone), rows
         )
         return gone | "Prune" >> beam.Map(_remove, beam.pvalue.AsSingleton(committed), info.folder)

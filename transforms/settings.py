@@ -6,11 +6,12 @@ Whatever decides the bytes of an output is in it, once. What a run finds out by 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from model.engine import EngineConfig
 from transforms import storage
+from transforms.brakes import Brakes
 from transforms.errors import PhotoError
 from transforms.pixels.decode import Limits
 from transforms.pixels.policy import Policy, PolicyError, parse_canonical, parse_policy, plain_policy
@@ -18,7 +19,7 @@ from transforms.pixels.render import OutputSettings
 from transforms.pixels.sharpen import Sharpening
 from weights.files import WeightsFile
 
-SETTINGS_VERSION = 1
+SETTINGS_VERSION = 2
 """Raised when RunSettings.record comes to say other things, or to say them otherwise."""
 
 REDO = ("changed", "failed", "damaged", "all", "anew")
@@ -57,11 +58,14 @@ class RunSettings:
     output: the output folder, a local path or gs:// address. command: `run`, `migrate` or `demo`.
     manifests: as given, but absolute. folders: what their uris are relative to.
     start_from: another output folder, whose newest report a migration starts from; None for its own.
+    only: ids and patterns of the rows that are done at all; all if there is none.
     redo: one of REDO. prune: remove at the end the pictures that no row claims.
     engine: what predicts new maps, every choice made; None if the network may not be asked.
     pictures: how a cutout is made of a photo and its map. limits: what a photo may cost.
     allow_private: whether web servers may be at private addresses.
     max_failure_fraction: of more failed rows the run fails, and of a clear majority it stops early.
+    brakes: what else stops it.
+    config, configured: the file of settings, and which of them it decided.
     keep_reports: how many reports stay. runner, beam: where it runs, and Beam's own flags.
     """
 
@@ -71,6 +75,7 @@ class RunSettings:
     folders: tuple[str, ...] = ()
     start_from: str | None = None
     redo: str = "changed"
+    only: tuple[str, ...] = ()
     prune: bool = False
     engine: EngineConfig | None = None
     sharpening: Sharpening = field(default_factory=Sharpening)
@@ -78,7 +83,10 @@ class RunSettings:
     limits: Limits = field(default_factory=Limits)
     allow_private: bool = False
     max_failure_fraction: float = 1.0
+    brakes: Brakes = field(default_factory=Brakes)
     keep_reports: int = 30
+    config: str | None = None
+    configured: tuple[str, ...] = ()
     runner: str = "local"
     beam: tuple[str, ...] = ()
 
@@ -124,6 +132,7 @@ class RunSettings:
             "output": self.output,
             "from": self.start_from,
             "redo": self.redo,
+            "only": list(self.only),
             "prune": self.prune,
             "network": engine
             and {
@@ -144,7 +153,10 @@ class RunSettings:
             "max_pixels": self.limits.max_pixels,
             "allow_private_addresses": self.allow_private,
             "max_failure_fraction": self.max_failure_fraction,
+            **asdict(self.brakes),
             "keep_reports": self.keep_reports,
+            "config": self.config,
+            "configured": list(self.configured),
             "runner": self.runner,
             "beam": list(self.beam),
         }
@@ -167,6 +179,7 @@ class RunSettings:
                 folders=tuple(record["manifest_folders"]),
                 start_from=record["from"],
                 redo=record["redo"],
+                only=tuple(record["only"]),
                 prune=record["prune"],
                 engine=network
                 and EngineConfig(
@@ -185,7 +198,10 @@ class RunSettings:
                 limits=Limits(record["max_bytes"], record["max_pixels"]),
                 allow_private=record["allow_private_addresses"],
                 max_failure_fraction=record["max_failure_fraction"],
+                brakes=Brakes(**{brake.name: record[brake.name] for brake in fields(Brakes)}),
                 keep_reports=record["keep_reports"],
+                config=record["config"],
+                configured=tuple(record["configured"]),
                 runner=record["runner"],
                 beam=tuple(record["beam"]),
             )

@@ -6,13 +6,15 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
+from transforms.brakes import Effect, sum_effects
 from transforms.credentials import without_secrets
-from transforms.errors import FatalError, PhotoError
+from transforms.errors import DeadEndError, FatalError, PhotoError
 from transforms.output.lease import owner, standing
 from transforms.output.run import JSON, RunInfo, json_of
 from transforms.output.schema import SCHEMA_VERSION, missing_shards
@@ -49,6 +51,7 @@ class ShardSummary:
     """What one shard adds to run.json: counts by status, failure code and flag, what it cost, its first failures.
 
     shard: -1 for the sum of several. pictures: rows that have one. left, traces: as in types.Packed.
+    effect: what other settings made of rows that the report before knows.
     """
 
     shard: int = -1
@@ -60,6 +63,7 @@ class ShardSummary:
     pictures: int = 0
     left: list[Gone] = field(default_factory=list)
     traces: list[tuple[str, str]] = field(default_factory=list)
+    effect: Effect = field(default_factory=Effect)
 
     def plus(self, other: ShardSummary) -> ShardSummary:
         """Add two up."""
@@ -76,6 +80,7 @@ class ShardSummary:
             self.pictures + other.pictures,
             self.left + other.left,
             (self.traces + other.traces)[:TRACES],
+            sum_effects([self.effect, other.effect]),
         )
 
 
@@ -94,12 +99,15 @@ def over_budget(failed: int, rows: int, max_failure_fraction: float) -> str | No
     return f"{failed} of {rows} rows failed, more than {max_failure_fraction:.2%} allowed"
 
 
-def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone], shards: int) -> Committed:
+def commit(
+    info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone], shards: int, plan: dict[str, Any] | None = None
+) -> Committed:
     """Complete the report: the list of what is gone, run.json, and last of all latest.json.
 
     All that it names is on the disk before latest.json names it.
 
     Raises:
+        DeadEndError: a brake holds.
         FatalError: the counts do not add up, a shard is missing, the output is another run's by now, or the report
             cannot be written.
     """
@@ -108,6 +116,8 @@ def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone], 
         raise FatalError("stopped before its end")
     if total.statuses.total() != rows:
         raise FatalError(f"{rows} rows were read and {total.statuses.total()} reported; the report is not published")
+    if held := info.settings.brakes.on_effect(total.effect):
+        raise DeadEndError(f"the report is not published, but pictures have been written: {held}")
     base = f"{info.folder}/{info.report}"
     if missing := missing_shards(storage.list_sizes(base), shards):
         raise FatalError(f"{base}/{missing[0]}: is not there any more; the report is not published")
@@ -130,6 +140,7 @@ def commit(info: RunInfo, total: ShardSummary, rows: int, gone: Iterable[Gone], 
         "reason": reason,
         "settings": (info.repairs or info.settings).record(),
         "versions": info.versions,
+        "plan": plan,
         "rows": rows,
         "statuses": dict(sorted(total.statuses.items())),
         "failures": dict(sorted(total.codes.items())),

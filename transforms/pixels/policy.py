@@ -97,6 +97,11 @@ class Policy:
                 return f"category {name}", rule
         return "default", self.default
 
+    def rule_names(self) -> list[str]:
+        """Name the rules that are for some rows alone, as rule_for does."""
+        numbered = [f"rule {number}" for number in range(1, len(self.matches) + 1)]
+        return numbered + [f"category {name}" for name, _ in self.categories]
+
     def with_interpolation(self, interpolation: str) -> Policy:
         """Give the same policy with one interpolation in all its rules."""
         return Policy(

@@ -1,0 +1,120 @@
+"""What a plan comes to: how many rows, why they are done, and what that takes."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transforms.brakes import Effect
+
+REASONS = {
+    "new": "new",
+    "photo": "with another photo",
+    "picture": "whose picture is missing or altered",
+    "rendering": "under other settings of the picture",
+    "map": "under other settings of the map",
+    "failed": "that failed before",
+    "asked": "because it was asked for",
+    "unusable": "that cannot be used",
+}
+"""Why a row is done: its key in run.json, and in words. The first that applies counts."""
+
+NOT_CHANGED = ("new", "failed", "asked", "unusable")
+"""Reasons that are no change of what was there: `--max_changed_fraction` does not count them."""
+
+
+@dataclass(slots=True)
+class PlanCounts:
+    """What is to be done.
+
+    rows: of the manifests. earlier: rows of the report before; gone: those of them that no manifest has.
+    unchanged: rows that are carried over. reasons: all others, by REASONS, and `known` those of them that the report
+    before knows. photos: to be read. predictions: photos without a map, as far as can be told without reading them.
+    pictures: to be rendered. left: pictures that no row claims. rules: rows by the rule that serves them.
+    selected: rows by the words of --only.
+    effect: of other settings, on a sample.
+    """
+
+    rows: int = 0
+    earlier: int = 0
+    gone: int = 0
+    unchanged: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    changed: int = 0
+    photos: int = 0
+    predictions: int = 0
+    pictures: int = 0
+    left: int = 0
+    rules: Counter[str] = field(default_factory=Counter)
+    selected: Counter[str] = field(default_factory=Counter)
+    effect: Effect = field(default_factory=Effect)
+
+    def add(self, other: PlanCounts) -> None:
+        """Add another shard's."""
+        for name in ("rows", "earlier", "gone", "unchanged", "changed", "photos", "predictions", "pictures", "left"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.reasons += other.reasons
+        self.rules += other.rules
+        self.selected += other.selected
+        self.effect.add(other.effect)
+
+    def record(self, unmatched: Iterable[str]) -> dict[str, Any]:
+        """Write the counts as run.json has them. unmatched: names of the policy's rules that serve no row."""
+        return {
+            "rows": self.rows,
+            "unchanged": self.unchanged,
+            "to_do": {name: self.reasons[name] for name in REASONS if self.reasons[name]},
+            "photos_to_read": self.photos,
+            "photos_to_predict": self.predictions,
+            "pictures_to_make": self.pictures,
+            "rows_before": self.earlier,
+            "gone": self.gone,
+            "pictures_left": self.left,
+            "unmatched_rules": list(unmatched),
+        }
+
+
+def write_counts(counts: PlanCounts, file: str) -> None:
+    """Write counts to a local file, for the process that asked for them."""
+    Path(file).write_bytes(pickle.dumps(counts))
+
+
+def sum_counts(counts: Iterable[PlanCounts]) -> PlanCounts:
+    """Add up the counts of shards."""
+    total = PlanCounts()
+    for one in counts:
+        total.add(one)
+    return total
+
+
+def _how_long(seconds: float | None) -> str:
+    if seconds is None:
+        return "how long that takes is not known, as no run here has done it yet"
+    if seconds < 100:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 6000 else f"about {seconds / 3600:.1f} h"
+
+
+def describe(record: dict[str, Any], prune: bool) -> list[str]:
+    """Say in a few lines what hold.plan_record gives."""
+    to_do = record["to_do"]
+    lines = [f"plan: {record['rows']} rows: {record['unchanged']} unchanged, {sum(to_do.values())} to do"]
+    if to_do:
+        lines[0] += " (" + ", ".join(f"{count} {REASONS[name]}" for name, count in to_do.items()) + ")"
+        lines.append(
+            f"plan: {record['photos_to_read']} photos to read, {record['photos_to_predict']} through the network, "
+            f"{record['pictures_to_make']} pictures to make; {_how_long(record['seconds'])}"
+        )
+    if record["gone"] or record["pictures_left"]:
+        verb = "to remove" if prune else "left where they are"
+        lines.append(
+            f"plan: {record['gone']} of the {record['rows_before']} rows before are gone from the manifests; "
+            f"{record['pictures_left']} pictures {verb}"
+        )
+    if record["unmatched_rules"]:
+        lines.append(f"plan: no row matches {', '.join(record['unmatched_rules'])} of the policy: is it spelt right?")
+    return lines

@@ -1,0 +1,63 @@
+"""Between the plan and the first photo: the plan is said, and a brake stops the run before anything is touched."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import apache_beam as beam
+
+from transforms.counts import PlanCounts, describe, sum_counts
+from transforms.errors import DeadEndError
+from transforms.output.forecast import Rates
+from transforms.settings import RunSettings
+
+SAID = threading.Event()
+"""Set in the process that has told the user of the plan; where that was a worker, the driver does not know."""
+
+
+class HoldBrakes(beam.PTransform):
+    """Let a run go on to its photos, unless its plan is more than its brakes allow. rates: of runs before."""
+
+    def __init__(self, settings: RunSettings, rates: Rates | None = None) -> None:
+        super().__init__()
+        self.settings = settings
+        self.rates = rates
+
+    def expand(self, counts: beam.PCollection) -> beam.PCollection:
+        """Map a PCollection of PlanCounts to one of a single dict: what run.json says of the plan.
+
+        Raises, when it runs:
+            DeadEndError: a brake holds.
+        """
+        settings, rates = self.settings, self.rates
+
+        def hold(counts: PlanCounts) -> dict[str, Any]:
+            record = plan_record(counts, settings, rates)
+            for line in describe(record, settings.prune):
+                logging.getLogger("whitesweep").info(line)
+            SAID.set()
+            if record["brake"]:
+                raise DeadEndError(record["brake"])
+            return record
+
+        return counts | "SumCounts" >> beam.CombineGlobally(sum_counts) | "Hold" >> beam.Map(hold)
+
+
+def plan_record(counts: PlanCounts, settings: RunSettings, rates: Rates | None) -> dict[str, Any]:
+    """Write a plan as run.json and `plan --json` have it, with the brake that holds and how long it may take.
+
+    Raises:
+        DeadEndError: rows were asked for that are not there.
+    """
+    brakes = settings.brakes
+    if missing := [word for word in settings.only if not counts.selected[word]]:
+        more = f" (nor {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise DeadEndError(f"--only {missing[0]}: no row of the manifests that can be used has this id{more}")
+    names = [] if settings.only else settings.pictures.policy.rule_names()
+    unmatched = [name for name in names if not counts.rules[name]]
+    brake = brakes.on_plan(counts.earlier, counts.gone, counts.changed) or brakes.on_effect(counts.effect)
+    record = counts.record(unmatched)
+    seconds = None if rates is None else rates.seconds(counts.rows, counts.photos, counts.predictions)
+    return {**record, "seconds": seconds, "brake": brake}
