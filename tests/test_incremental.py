@@ -206,7 +206,7 @@ def test_what_a_new_policy_fails_is_taken_down(shop: Path) -> None:
     policy.write_text("[category.hat]\nminimum_component = 100000\n")
     for command, more in (("run", MODEL), ("migrate", ())):
         output = shutil.copytree(shop / "out", shop / command, copy_function=shutil.copy2)
-        arguments = (
+        arguments: tuple[str | Path, ...] = (
             "--manifest",
             shop / "m.csv",
             "--output",
