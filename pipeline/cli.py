@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pipeline.config import parse
 from pipeline.errors import RequestError, RunError
 from pipeline.signals import StoppedError
+from pipeline.telling import Handler, as_json, handler
 from transforms.credentials import without_secrets
 
-KEPT = "whitesweep: what was finished is kept"
+KEPT = "what was finished is kept"
 GOES_ON = "the same command goes on from there"
 
 
@@ -23,7 +24,13 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; give its exit code."""
     try:
         flags, others = parse(arguments)
-        _set_up_logging(flags.verbose)
+        if flags.command == "status":
+            from pipeline.status import status
+
+            if others:
+                raise RequestError(f"{others[0]}: status does not know this flag. See --help")
+            return status(flags)
+        _set_up_logging(flags.verbose, flags.log_format)
         if flags.command == "demo":
             from pipeline.demo import demo
 
@@ -45,28 +52,37 @@ def main(arguments: Sequence[str]) -> int:
 
         return run({"run": check_run, "migrate": check_migrate}[flags.command](flags, others))
     except RequestError as error:
-        print(f"whitesweep: {without_secrets(str(error))}", file=sys.stderr)
+        _say(str(error))
         return 2
     except RunError as error:
-        print(f"whitesweep: the run stopped: {without_secrets(str(error))}", file=sys.stderr)
-        print(KEPT if error.dead_end else f"{KEPT}; {GOES_ON}", file=sys.stderr)
+        _say(f"the run stopped: {error}")
+        _say(KEPT if error.dead_end else f"{KEPT}; {GOES_ON}")
         return 1
     except StoppedError as error:
-        print(f"{KEPT}; {GOES_ON}", file=sys.stderr)
+        _say(f"{KEPT}; {GOES_ON}")
         return error.exit_code
     except KeyboardInterrupt:
-        print("whitesweep: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        _say("interrupted; the same command goes on where this one stopped")
         return 130
 
 
-def _set_up_logging(verbose: bool) -> None:
+def _say(message: str) -> None:
+    """Say on stderr what went wrong, in the form of the log."""
+    own = handler()
+    if own is not None and own.log_format == "json":
+        print(as_json("ERROR", "error", message, {}), file=sys.stderr)
+    else:
+        print(f"whitesweep: {without_secrets(message)}", file=sys.stderr)
+
+
+def _set_up_logging(verbose: bool, log_format: str) -> None:
     """Show our own signs of life, and Beam's log only if asked."""
     logging.basicConfig(stream=sys.stderr)
     logging.getLogger().setLevel(logging.INFO if verbose else logging.CRITICAL)
     ours = logging.getLogger("whitesweep")
     ours.setLevel(logging.INFO)
-    if not ours.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("whitesweep: %(message)s"))
-        ours.addHandler(handler)
+    if own := handler():
+        own.log_format = log_format
+    elif not ours.handlers:
+        ours.addHandler(Handler(log_format))
         ours.propagate = False

@@ -14,6 +14,7 @@ from pipeline.launch import run_graph
 from pipeline.options import RunRequest, find_report, make_folder
 from pipeline.signals import StoppedError, stopping_gently
 from pipeline.summary import summarise
+from pipeline.telling import as_json, handler, told
 from transforms.credentials import without_secrets
 from transforms.differences import differences
 from transforms.errors import FatalError, PhotoError
@@ -30,9 +31,14 @@ from transforms.settings import RunSettings
 def run(request: RunRequest) -> int:
     """Run a checked request, print the summary, and give the exit code."""
     report = execute(request)
+    own, reason = handler(), report["reason"]
+    if own is not None and own.log_format == "json":
+        figures = {name: value for name, value in report.items() if name not in ("settings", "versions")}
+        print(as_json("INFO" if reason is None else "ERROR", "summary", reason or "done", figures))
+        return int(report["exit_code"])
     print(without_secrets(summarise(report, request)))
-    if report["reason"]:
-        print(f"whitesweep: {report['reason']}", file=sys.stderr)
+    if reason:
+        print(f"whitesweep: {reason}", file=sys.stderr)
     return int(report["exit_code"])
 
 
@@ -63,7 +69,7 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         earlier = find_report(request.settings.earlier_folder, needed=False)
         plan = PlanConfig(request.settings, earlier, request.damaged, rows_of(request.settings, earlier))
         rates = say_differences(request.settings)
-        with stopping_gently(lease.ask_to_stop):
+        with stopping_gently(lease.ask_to_stop), told(info):
             run_graph(
                 request.beam_arguments,
                 request.verbose,

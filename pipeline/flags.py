@@ -103,6 +103,12 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
         help="local, flink, dataflow or any Beam runner; Beam's own flags may follow (default: %(default)s)",
     )
     run.add_argument("--verbose", action="store_true", help="show Beam's own log")
+    run.add_argument(
+        "--log_format",
+        choices=["text", "json"],
+        default="text",
+        help="json writes one object a line, the summary too (default: %(default)s)",
+    )
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:
@@ -270,6 +276,15 @@ def make_parser() -> Parser:
         "--repair", action="store_true", help="do just those rows again, with the settings of the report, and verify"
     )
     add_runner(verify_parser)
+    status_parser = commands.add_parser(
+        "status",
+        help="see who is at work in an output folder, how far, and how the last ten runs ended",
+        description="Say who is at work in an output folder, since when, how far that is, and how the last ten runs "
+        "ended. Nothing is written, and it may be asked from anywhere.",
+        allow_abbrev=False,
+    )
+    status_parser.add_argument("--output", required=True, metavar="DIR", help="the output folder")
+    status_parser.add_argument("--json", action="store_true", help="print JSON")
     demo_parser = commands.add_parser(
         "demo",
         help="make a small sample catalog and run it (what no command at all does)",

@@ -7,12 +7,16 @@ import threading
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics import Metrics
 
 from transforms.counts import PlanCounts, describe, sum_counts
 from transforms.errors import DeadEndError
 from transforms.output.forecast import Rates
 from transforms.settings import RunSettings
+from transforms.tracking import PROGRESS
 
+NAMESPACE = "Plan"
+"""Of the metrics that say what is to be done."""
 SAID = threading.Event()
 """Set in the process that has told the user of the plan; where that was a worker, the driver does not know."""
 
@@ -31,18 +35,26 @@ class HoldBrakes(beam.PTransform):
         Raises, when it runs:
             DeadEndError: a brake holds.
         """
-        settings, rates = self.settings, self.rates
+        total = counts | "SumCounts" >> beam.CombineGlobally(sum_counts)
+        return total | "Hold" >> beam.Map(hold, self.settings, self.rates)
 
-        def hold(counts: PlanCounts) -> dict[str, Any]:
-            record = plan_record(counts, settings, rates)
-            for line in describe(record, settings.prune):
-                logging.getLogger("whitesweep").info(line)
-            SAID.set()
-            if record["brake"]:
-                raise DeadEndError(record["brake"])
-            return record
 
-        return counts | "SumCounts" >> beam.CombineGlobally(sum_counts) | "Hold" >> beam.Map(hold)
+def hold(counts: PlanCounts, settings: RunSettings, rates: Rates | None) -> dict[str, Any]:
+    """Say the plan, and stop if a brake holds.
+
+    It is a function of the module, as of one inside another Beam would copy PROGRESS and SAID.
+    """
+    record = plan_record(counts, settings, rates)
+    for line in describe(record, settings.prune):
+        logging.getLogger("whitesweep").info(line)
+    SAID.set()
+    to_do = sum(counts.reasons.values())
+    PROGRESS.planned(counts.rows, to_do)
+    for name, count in (("rows", counts.rows), ("to_do", to_do)):  # for a driver elsewhere
+        Metrics.counter(NAMESPACE, name).inc(count)
+    if record["brake"]:
+        raise DeadEndError(record["brake"])
+    return record
 
 
 def plan_record(counts: PlanCounts, settings: RunSettings, rates: Rates | None) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from transforms.progress import HEARTBEAT, FaultWatch
 from transforms.saliency import PredictSaliency
 from transforms.settings import RunSettings
 from transforms.steps import failure_of
+from transforms.tracking import PROGRESS
 from transforms.types import Outcome, PlannedRow
 from transforms.work import Work
 
@@ -132,7 +133,7 @@ class _Finish(beam.DoFn):
     def process(self, work: Work) -> Iterable[Outcome]:
         for outcome, planned in zip(finish(work, self.info), work.rows, strict=True):
             row = outcome.row
-            HEARTBEAT.row(row.status == "failed")
+            (PROGRESS if PROGRESS.begun else HEARTBEAT).row(row.status == "failed")
             self.fault_watch.row(outcome.failure)
             self.early_stop.row(row, planned.earlier)
             Metrics.counter(NAMESPACE, row.status if row.code is None else f"{row.status}_{row.code}").inc()

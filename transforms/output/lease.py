@@ -43,6 +43,16 @@ def owner(folder: str) -> str | None:
     return None if lease is None or "run_id" not in lease else str(lease["run_id"])
 
 
+def look(folder: str) -> dict[str, Any] | None:
+    """Give the lease on an output folder, and in `alive` whether its holder lives; None if there is none.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
+    lease = _read(folder)
+    return None if lease is None else {**lease, "alive": _renewed_lately(lease) and not _is_dead(lease)}
+
+
 def standing(folder: str, run_id: str) -> str:
     """Tell how a run stands that was given a lease: `ours`; `stopping`, if it was asked to; `lost`, if it has none now.
 
@@ -63,6 +73,7 @@ class Lease:
     run_id: str
     command: str
     taken_over: bool = False
+    since: float = field(default_factory=time.time)
     _stopping: bool = False
     _released: bool = False
     _wake: threading.Event = field(default_factory=threading.Event)
@@ -141,6 +152,7 @@ class Lease:
             "namespace": _namespace(),
             "process": os.getpid(),
             "process_start": _process_start(os.getpid()),
+            "since": self.since,
             "renewed": time.time(),
             "stopping": self._stopping,
             "nonce": secrets.token_hex(4),
