@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import platform
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib import metadata
 from typing import NoReturn
 
 from model.engine import DEVICES, PRECISIONS
@@ -14,6 +20,7 @@ from transforms.pixels.upsample import INTERPOLATIONS
 from weights.architecture import MODELS
 
 PROGRAM = "run_pipeline.sh"
+VERSION = "0.1.0"
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,7 +28,40 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
-        raise RequestError(f"{message}. See {self.prog} --help")
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        hint = "" if wrong is None else did_you_mean(wrong[1], re.findall(r"'([^']*)'", wrong[2]))
+        raise RequestError(f"{message}{hint}. See {self.prog} --help")
+
+
+class Version(argparse.Action):
+    """Prints versions, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Say what bytes depend on."""
+        installed = {found.metadata["Name"].lower(): found.version for found in metadata.distributions()}
+        packages = ("apache-beam", "openvino", "torch", "pillow", "numpy")
+        told = [f"{name} {installed[name]}" for name in packages if name in installed]
+        print(f"whitesweep {VERSION} (Python {platform.python_version()}, {', '.join(told)})")
+        parser.exit()
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Give a hint at what a mistyped word may have been meant for; nothing if nothing is close."""
+    close = difflib.get_close_matches(word, list(words), 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def flag_meant(flag: str) -> str:
+    """Give a hint at which of our flags may have been meant."""
+    ours = {word for action in _subparsers().choices["run"]._actions for word in action.option_strings}
+    word = flag.partition("=")[0].replace("-", "_").replace("__", "--", 1)
+    return "; did you mean the command plan?" if word == "--dry_run" else did_you_mean(word, ours)
+
+
+@lru_cache(maxsize=1)
+def _subparsers() -> argparse._SubParsersAction[Parser]:
+    (commands,) = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return commands
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
@@ -190,6 +230,7 @@ def make_parser() -> Parser:
         epilog="`run_pipeline.sh test` runs the test suite; without a command the demo runs.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action=Version, nargs=0, help="say which versions are at work")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     run_parser = commands.add_parser(
         "run",

@@ -19,6 +19,7 @@ from apache_beam.runners.runner import create_runner
 from pipeline import runners
 from pipeline.checks import check_engine, check_numbers, check_pictures
 from pipeline.errors import RequestError
+from pipeline.flags import flag_meant
 from transforms import storage
 from transforms.beam_faults import unknown_flags
 from transforms.brakes import Brakes
@@ -239,7 +240,8 @@ def check_beam(runner: str, others: Sequence[str]) -> list[str]:
     if unknown and not unknown[0].startswith("-"):
         raise RequestError(f"{unknown[0]}: belongs to no flag; a pattern must be quoted: --manifest 'photos/*.jpg'")
     if unknown:
-        raise RequestError(f"{unknown[0]}: neither whitesweep nor Beam knows this flag. See --help")
+        hint = flag_meant(unknown[0])
+        raise RequestError(f"{unknown[0]}: neither whitesweep nor Beam knows this flag{hint}. See --help")
     return arguments
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import ROOT, beside_the_plan, draw_product, run
 
+from pipeline.flags import VERSION
 from transforms import storage
 from transforms.errors import FatalError
 
@@ -166,6 +167,39 @@ def test_a_full_disk_stops_the_run_with_one_reason(
     assert "all of it" not in printed
     assert "Traceback" not in printed
     assert not (tmp_path / "out" / "report" / "latest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["verfy"], "did you mean verify?"),
+        (
+            ["run", "--batch-size", "4"],
+            "knows this flag; did you mean --batch_size?",
+        ),
+        (["run", "--polcy", "0.5"], "did you mean --policy?"),
+        (["run", "--dry-run"], "did you mean the command plan?"),
+        (["run", "--xyzzy"], "--xyzzy: neither whitesweep nor Beam knows this flag. See"),
+        (["run", "--format", "jpg"], "did you mean jpeg?"),
+    ],
+)
+def test_a_slip_of_the_fingers_is_told(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.csv").write_text("uri\n")
+    paths = ["--manifest", str(tmp_path / "m.csv"), "--output", str(tmp_path / "out")] if len(arguments) > 1 else []
+    assert run(*arguments, *paths) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("--version")
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith("whitesweep 0.1.0 (Python 3.")
+    assert "apache-beam 2.77" in said
+    assert f'version="{VERSION}"' in (ROOT / "setup.py").read_text()
 
 
 def test_nothing_but_the_summary_and_the_errors_is_printed(photos: Path, tmp_path: Path) -> None:
