@@ -19,9 +19,10 @@ from pipeline.options import absolute, check_beam, check_output
 from transforms import storage
 from transforms.errors import PhotoError
 from transforms.output.earlier import NoReportError, newest_report, newest_run
+from transforms.output.history import newest_settings
 from transforms.output.maps import load_map
 from transforms.output.run import read_run
-from transforms.pixels.policy import Policy, PolicyError
+from transforms.pixels.policy import Policy, PolicyError, parse_canonical
 from transforms.settings import load_policy
 
 TILE = 160  # pixels
@@ -47,18 +48,29 @@ def check_compare(flags: argparse.Namespace, others: Sequence[str]) -> CompareRe
     Raises:
         RequestError: whatever would stop it, before it has begun.
     """
-    if len(flags.policy) != 2:
-        raise RequestError(f"--policy was given {len(flags.policy)} times; give the two policies to compare")
+    if len(flags.policy) > 2:
+        raise RequestError(f"--policy was given {len(flags.policy)} times; give one or two, A and B")
     arguments = check_beam(flags.runner, others)
     output, source = check_output(flags.output), absolute(flags.from_dir)
     try:
-        first, second = map(load_policy, flags.policy)
+        policies = list(map(load_policy, flags.policy))
         shards = newest_report(source)
     except PolicyError as error:
         raise RequestError(str(error)) from error
     except NoReportError as error:
         raise RequestError(f"nothing to compare on: {error}") from error
+    if len(policies) == 1:
+        policies.insert(0, _in_force(source))
+    first, second = policies
     return CompareRequest(source, shards, output, first, second, arguments, flags.verbose)
+
+
+def _in_force(source: str) -> Policy:
+    """Give the policy that the newest report was made with."""
+    try:
+        return parse_canonical((newest_settings(source) or {})["policy"])
+    except (PolicyError, KeyError, TypeError, AttributeError) as error:
+        raise RequestError(f"{source}: its run.json does not tell the policy in force; give --policy twice") from error
 
 
 def compare(request: CompareRequest, names: Sequence[str]) -> int:
@@ -72,14 +84,20 @@ def compare(request: CompareRequest, names: Sequence[str]) -> int:
     )
     summary = json.loads(storage.read(f"{request.output}/comparison.json").data)
     changed = summary.pop("most_changed")
-    draw_sheet(request, changed)
+    names = names if len(names) == 2 else ("in force", *names)
+    draw_sheet(request, changed, names)
     print(f"A: {names[0]}   B: {names[1]}")
     print(f"{'':24}{'rows':>8}{'changed':>9}{'IoU<0.9':>9}{'mean IoU':>10}{'flipped':>9}")
+    same = [name for name, group in summary.items() if name != "all" and not group["changed"]]
     for name, group in summary.items():
+        if name in same:
+            continue
         print(
             f"{name:24}{group['rows']:8d}{group['changed']:9d}{group['changed_much']:9d}"
             f"{group['mean_iou']:10.4f}{group['mean_flipped']:9.2%}"
         )
+    if same:
+        print(f"{len(same)} of {len(summary) - 1} categories do not change")
     if summary["all"]["without_map"]:
         print(f"{summary['all']['without_map']} rows have lost their map, and could not be compared")
     for row in changed[:10]:
@@ -89,8 +107,11 @@ def compare(request: CompareRequest, names: Sequence[str]) -> int:
     return 0
 
 
-def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]]) -> None:
-    """Draw photo, map, A and B of each row, two rows beside each other, the most changed first."""
+def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]], names: Sequence[str]) -> None:
+    """Draw photo, map, A and B of each row, two rows beside each other, the most changed first.
+
+    names: of A and B.
+    """
     try:
         settings = read_run(request.source, newest_run(request.source)["run_id"])["settings"]
         folders, allow_private = settings["manifest_folders"], settings["allow_private_addresses"]
@@ -107,5 +128,11 @@ def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]]) -> None:
         rules = [policy.rule_for(row["category"], row["attributes"])[1] for policy in (request.first, request.second)]
         groups.append(compared(photo, saliency.pixels, rules, TILE))
     buffer = io.BytesIO()
-    lay_out(groups, groups_a_row=2, side=TILE).save(buffer, "PNG")
+    captions = [
+        f"{row['id']} · {row['category'] or 'no category'} · IoU {row['iou']:.2f}, "
+        f"foreground {row['foreground_a']:.0%} -> {row['foreground_b']:.0%}"
+        for row in changed
+    ]
+    headings = ("photo", "map", f"A: {names[0]}", f"B: {names[1]}") if changed else ()
+    lay_out(groups, 2, TILE, captions, headings).save(buffer, "PNG")
     storage.write(f"{request.output}/{SHEET}", buffer.getvalue(), "image/png")

@@ -301,7 +301,11 @@ def make_parser() -> Parser:
         "--from", dest="from_dir", required=True, metavar="DIR", help="the output folder whose report and maps to use"
     )
     compare_parser.add_argument(
-        "--policy", action="append", required=True, metavar="P", help="a policy as for run; give it twice, A and B"
+        "--policy",
+        action="append",
+        required=True,
+        metavar="P",
+        help="a policy as for run: B, beside the one in force; or given twice, A and B",
     )
     compare_parser.add_argument("--output", required=True, metavar="DIR", help="where the table and the sheet go")
     add_runner(compare_parser)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import run
+from conftest import BRAKES_OFF, run
 from PIL import Image
 
+from pipeline.contact_sheet import lay_out
 from transforms.compare import Comparison, MappedRow, compare_row, most_changed, summarise
 from transforms.output.maps import store_map
 from transforms.pixels.types import SaliencyMap
@@ -85,16 +86,32 @@ def test_a_comparison_of_a_catalog(
     assert [r["iou"] for r in summary["most_changed"]] == sorted(r["iou"] for r in rows)
     with Image.open(output / "most-changed.png") as sheet:
         pixels = np.asarray(sheet)
-    assert len(np.unique(pixels[6:166, 6:166].reshape(-1, 3), axis=0)) > 100  # the photo was found
+    assert len(np.unique(pixels[46:206, 6:166].reshape(-1, 3), axis=0)) > 100  # the photo was found
     printed = capsys.readouterr().out
     assert "A: 0.9   B: 0.1" in printed
     assert "category round" in printed
+    assert [r["iou"] for r in rows] == sorted(r["iou"] for r in rows)
+    policy = tmp_path / "round.toml"
+    policy.write_text("[category.round]\nthreshold = 0.1\n")
+    assert run("compare", "--from", first, "--policy", policy, "--output", output) == 0  # beside what is in force
+    printed = capsys.readouterr().out
+    assert f"A: in force   B: {policy}" in printed
+    assert "category round" in printed
+    assert "categories do not change" in printed
+    assert printed.count("  category") <= 1
+    assert run("migrate", "--manifest", catalog, "--output", first, "--policy", policy, *BRAKES_OFF) == 0
+    assert run("compare", "--from", first, "--policy", policy, "--output", output) == 0
+    assert json.loads((output / "comparison.json").read_text())["all"]["changed"] == 0
+    for record in (first / "runs").glob("*/run.json"):
+        record.write_text("{}")
+    assert run("compare", "--from", first, "--policy", policy, "--output", output) == 2
+    assert "does not tell the policy in force; give --policy twice" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--policy", "0.5"], "given 1 times"),
+        ([], "--policy"),
         (["--policy", "0.5", "--policy", "otsu", "--policy", "soft"], "given 3 times"),
         (["--policy", "0.5", "--policy", "magic"], "--policy magic: expected"),
         (["--policy", "0.5", "--policy", "otsu"], "nothing to compare on"),
@@ -107,3 +124,15 @@ def test_wrong_requests(arguments: list[str], message: str, tmp_path: Path, caps
     assert message in printed
     assert printed.count("\n") == 1
     assert not output.exists()
+
+
+def test_captions_fit_whatever_an_id_is() -> None:
+    tiles = [[Image.new("RGB", (50, 50), "red")] * 2] * 3
+    ids = ["short", "x" * 500, "\u202e日本\n<script>🙂\ud800"]
+    sheet = lay_out(tiles, 1, 60, ids, ("photo", "A: " + "y" * 100))
+    assert sheet.size == (2 * 66 + 6 + 6, 20 + 3 * (66 + 20) + 6)
+    rows = np.asarray(sheet.convert("L"))
+    for number in range(3):
+        line = rows[20 + 6 + number * 86 : 20 + 6 + number * 86 + 16]
+        assert (line < 100).any(), "a caption is there"
+        assert not (line[:, -8:] < 100).any(), "and ends within its group"

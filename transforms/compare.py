@@ -120,8 +120,8 @@ def _summary(group: list[Comparison]) -> dict[str, float]:
 
 
 def write_comparison(folder: str, comparisons: Iterable[Comparison]) -> dict[str, Any]:
-    """Write the table of all rows, sorted by id, and the summary with the rows that change most; give the summary."""
-    rows = sorted(comparisons, key=lambda c: (c.id, c.uri))
+    """Write the table of all rows, the most changed first, and the summary; give the summary."""
+    rows = sorted(comparisons, key=lambda c: (2.0 if c.iou is None else c.iou, c.id, c.uri))
     records = [{**asdict(row), "attributes": sorted(row.attributes.items())} for row in rows]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), sink, compression="zstd", row_group_size=10_000)
