@@ -125,7 +125,8 @@ def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]], names: Se
             continue
         uris = (storage.join(folder, row["uri"]) for folder in folders)  # to one of which its uri is relative
         photo = next((tile for uri in uris if (tile := open_tile(uri, TILE, allow_private))), None)
-        rules = [policy.rule_for(row["category"], row["attributes"])[1] for policy in (request.first, request.second)]
+        known = row["category"], row["attributes"], row["id"], row["uri"]
+        rules = [policy.rule_for(*known)[1] for policy in (request.first, request.second)]
         groups.append(compared(photo, saliency.pixels, rules, TILE))
     buffer = io.BytesIO()
     captions = [

@@ -71,7 +71,7 @@ def sample_iou(row: dict[str, Any], request: RunRequest, catalog: Path) -> float
         return None
     with Image.open(path) as image:
         truth = np.asarray(image) >= 128
-    _, rule = request.settings.pictures.policy.rule_for(row["category"], dict(row["attributes"]))
+    _, rule = request.settings.pictures.policy.rule_for(row["category"], dict(row["attributes"]), row["id"], row["uri"])
     mask = make_mask(rule, saliency.pixels, (truth.shape[1], truth.shape[0]))
     return intersection_over_union(mask.alpha >= 128, truth)
 

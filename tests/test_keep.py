@@ -54,13 +54,15 @@ def test_kept_photos_say_nothing_of_themselves(name: str, tmp_path: Path) -> Non
         assert np.abs(np.asarray(image.convert("RGB")).astype(int) - photo.rgb).mean() < 2
     assert b"SecretCam" not in cutout.data
     assert b"secret" not in cutout.data
+    plain = load_policy("keep")
+    assert render(data, photo, NOTHING, plain.default, OutputSettings(plain)).data == cutout.data
     as_it_was = OutputSettings(policy, keep_metadata=True)
     assert render(data, photo, NOTHING, policy.default, as_it_was).data == data
 
 
 def test_only_rules_that_keep_know_the_difference(tmp_path: Path) -> None:
     (tmp_path / "keep.toml").write_text(KEEP)
-    for policy, differ in (("0.7", False), (str(tmp_path / "keep.toml"), True)):
+    for policy, differ in (("0.7", False), (str(tmp_path / "keep.toml"), True), ("keep", True)):
         rule = load_policy(policy).default
         digests = {settings_sha256(rule, (255, 255, 255), "same", keep) for keep in (False, True)}
         assert (len(digests) == 2) == differ
@@ -82,3 +84,22 @@ def test_a_run_and_a_migration_keep_alike(tmp_path: Path, u2netp: object) -> Non
     assert picture.read_bytes() == (photos / "a.jpg").read_bytes()
     assert run("migrate", *given) == 0
     assert picture.read_bytes() == kept
+
+
+def test_a_rule_by_id_touches_its_row_alone(tmp_path: Path, u2netp: object) -> None:
+    for number in range(3):
+        draw_product(number, (90, 60)).save(tmp_path / f"p{number}.png")
+    (tmp_path / "m.csv").write_text("id,uri\n" + "".join(f"p{number},p{number}.png\n" for number in range(3)))
+    (tmp_path / "p.toml").write_text('[[rule]]\nmatch = { id = "p1" }\nmethod = "keep"\n')
+    given = ("run", "--manifest", tmp_path / "m.csv", "--output", tmp_path / "out", "--model", "u2netp")
+    assert run(*given) == 0
+    assert run(*given, "--policy", tmp_path / "p.toml") == 0
+    rows = {row["id"]: row for row in report_rows(tmp_path / "out")}
+    assert {id: row["status"] for id, row in rows.items()} == {"p0": "unchanged", "p1": "processed", "p2": "unchanged"}
+    assert (rows["p1"]["rule"], rows["p1"]["method"]) == ("rule 1", "keep")
+    assert "kept_original" in rows["p1"]["mask_flags"]
+    assert 0 < rows["p1"]["foreground_fraction"] < 1  # of the mask, all the same
+    with Image.open(tmp_path / "out/images/p1.png") as kept, Image.open(tmp_path / "p1.png") as photo:
+        assert kept.convert("RGB").tobytes() == photo.convert("RGB").tobytes()
+    assert run(*given) == 0  # and back
+    assert [row["status"] for row in report_rows(tmp_path / "out")] == ["unchanged", "processed", "unchanged"]

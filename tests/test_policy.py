@@ -358,3 +358,26 @@ def test_a_wrong_file_is_told_where_and_what_is_allowed(tmp_path: Path, text: st
     assert where in message
     assert what in message
     assert "\n" not in message
+
+
+def test_ids_and_uris_are_matched_with_patterns_and_attributes_as_they_are(tmp_path: Path) -> None:
+    rules = (
+        'match = { id = "shoe-*", uri = "*/new/?.jpg" }\nthreshold = 0.1',
+        'match = { id = "[1]", brand = "A*" }\nthreshold = 0.2',
+        'match = { id = "Hat/*" }\nthreshold = 0.3',
+        'match = { uri = "*" }\nthreshold = 0.4',
+    )
+    (tmp_path / "p.toml").write_text("".join(f"[[rule]]\n{rule}\n" for rule in rules))
+    policy = load_policy(str(tmp_path / "p.toml"))
+
+    def named(id: str, uri: str = "", **attributes: str) -> str:
+        return policy.rule_for("hat", attributes, id, uri)[0]
+
+    assert named("shoe-7", "in/new/1.jpg") == "rule 1"
+    assert named("shoe-7", "in/new/12.jpg") == "rule 4"
+    assert named("[1]", brand="A*") == named("1", brand="A*") == "rule 2"  # itself, and what it means as a pattern
+    assert named("[1]", brand="Acme") == "rule 4"
+    assert named("Hat/a/b") == "rule 3"
+    assert named("hat/a") == "rule 4"
+    assert policy.rule_names() == ["rule 1", "rule 2", "rule 3", "rule 4"]
+    assert parse_canonical(json.loads(json.dumps(policy.canonical()))) == policy

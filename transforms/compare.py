@@ -70,7 +70,7 @@ def compare_row(row: MappedRow, maps_folder: str, first: Policy, second: Policy)
         return Comparison(**known)
     names, masks, thresholds = [], [], []
     for policy in (first, second):
-        name, rule = policy.rule_for(row.category, row.attributes)
+        name, rule = policy.rule_for(row.category, row.attributes, row.id, row.uri)
         made = make_mask(rule, saliency.pixels, (SIDE, SIDE))
         names.append(name)
         masks.append(made.alpha >= 128)

@@ -69,7 +69,7 @@ def _deliver(
     assert photo is not None  # a photo without failure has been decoded and predicted
     assert saliency is not None
     settings = info.settings.pictures
-    name, rule = settings.policy.rule_for(report.category, report.attributes)
+    name, rule = settings.policy.rule_for(report.category, report.attributes, report.id, report.uri)
     if rule not in cutouts:
         cutouts[rule] = _render(work.data, photo, saliency, rule, settings, effort)
     cutout = cutouts[rule]

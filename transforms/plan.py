@@ -91,7 +91,7 @@ def plan_shard(
     expected = maps if settings.redo == "changed" else None
     todo, positions, changes, claimed, gone = [], [], {}, set(), []
     tally = _Tally(settings)
-    policy, policy_sha256 = settings.pictures.policy, settings.pictures.policy.sha256()
+    policy_sha256 = settings.pictures.policy.sha256()
     for row in rows:
         first = row.id not in claimed and (row.failure is None or row.failure.code != "duplicate_id")
         position, record = records.get(row.id, (-1, None)) if first else (-1, None)
@@ -106,7 +106,7 @@ def plan_shard(
             tally.carried(row)
             now: dict[str, Any] = {"category": row.category, "attributes": row.attributes}
             if not settled:  # its rule is the same, the policy around it need not be
-                now |= {"policy_sha256": policy_sha256, "rule": policy.rule_for(*now.values())[0]}
+                now |= {"policy_sha256": policy_sha256, "rule": _rule_of(row, settings.pictures)[0]}
             if any(record[name] != value for name, value in now.items()):
                 changes[position] = now
             gone += [Gone(row.id, name) for name, _ in files if name != record["output_uri"]]
@@ -148,7 +148,7 @@ class _Tally:
         """Count a row that stays as it is."""
         self._counts.rows += 1
         self._counts.unchanged += 1
-        self._counts.rules[self.settings.pictures.policy.rule_for(row.category, row.attributes)[0]] += 1
+        self._counts.rules[_rule_of(row, self.settings.pictures)[0]] += 1
         self._counts.selected.update(matches(self.settings.only, row.id))
 
     def others(self, count: int) -> None:
@@ -164,7 +164,7 @@ class _Tally:
         counts.changed += record is not None and reason not in NOT_CHANGED
         if row.failure is not None:
             return
-        name, rule = settings.pictures.policy.rule_for(row.category, row.attributes)
+        name, rule = _rule_of(row, settings.pictures)
         counts.rules[name] += 1
         counts.selected.update(matches(settings.only, row.id))
         counts.pictures += 1
@@ -240,11 +240,15 @@ def _why(
         return "photo"
     if record["map_key"] != map_key(record["source_sha256"], maps):
         return "map"
-    _, rule = pictures.policy.rule_for(row.category, row.attributes)
+    _, rule = _rule_of(row, pictures)
     if record["settings_sha256"] != _settings_sha256(rule, pictures):
         return "rendering"
     there = (record["output_uri"], record["output_bytes"]) in files if record["output_uri"] else not files
     return None if there else "picture"
+
+
+def _rule_of(row: ManifestRow, pictures: OutputSettings) -> tuple[str, Rule]:
+    return pictures.policy.rule_for(row.category, row.attributes, row.id, row.uri)
 
 
 def _settings_sha256(rule: Rule, pictures: OutputSettings) -> str:

@@ -43,6 +43,7 @@ class Method:
     """
 
     parameters: ClassVar[Mapping[str, Range]] = {}
+    keeps: ClassVar[bool] = False
 
     def problem(self, given: Parameters) -> str | None:
         """Say in one line what is wrong with parameters that are each in their range; None if nothing is."""
@@ -65,6 +66,12 @@ class Fixed(Method):
     """What is at or above a threshold."""
 
     parameters: ClassVar[Mapping[str, Range]] = {"threshold": THRESHOLD}
+
+
+class Keep(Fixed):
+    """The photo stays as it is; what is said of a mask is of the one at the threshold."""
+
+    keeps = True
 
 
 class Otsu(Method):
@@ -166,6 +173,7 @@ METHODS: dict[str, Method] = {  # each is also a row in docs/reference.md
     "ramp": Ramp(),
     "hysteresis": Hysteresis(),
     "ladder": Ladder(),
+    "keep": Keep(),
 }
 """Each method, by the name that policies and reports give it."""
 DEFAULT_METHOD = "fixed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 from dataclasses import dataclass, fields, replace
@@ -10,6 +11,9 @@ from typing import Any
 from transforms.errors import in_one_line
 from transforms.pixels.methods import DEFAULT_METHOD, METHODS, THRESHOLD, Method, Range
 from transforms.pixels.upsample import INTERPOLATIONS
+
+PATTERNED = ("id", "uri")
+"""What of a row may be matched with patterns; attributes are matched as they are."""
 
 
 class PolicyError(Exception):
@@ -86,11 +90,16 @@ class Policy:
     matches: tuple[Match, ...] = ()
     categories: tuple[tuple[str, Rule], ...] = ()
 
-    def rule_for(self, category: str | None, attributes: dict[str, str]) -> tuple[str, Rule]:
-        """Find the rule that serves a row, and its name: `rule 1`, `category hat` or `default`."""
-        known = {**attributes, **({"category": category} if category else {})}
+    def rule_for(
+        self, category: str | None, attributes: dict[str, str], id: str = "", uri: str = ""
+    ) -> tuple[str, Rule]:
+        """Find the rule that serves a row, and its name: `rule 1`, `category hat` or `default`.
+
+        What a rule asks of `id` and `uri` may be a pattern, of which `*` stands for slashes too.
+        """
+        known = {**attributes, **({"category": category} if category else {}), "id": id, "uri": uri}
         for number, match in enumerate(self.matches, start=1):
-            if all(known.get(name) == value for name, value in match.attributes):
+            if all(_meets(known.get(name), name, value) for name, value in match.attributes):
                 return f"rule {number}", match.rule
         for name, rule in self.categories:
             if name == category:
@@ -121,6 +130,12 @@ class Policy:
     def sha256(self) -> str:
         """Name the policy: 64 hex digits, equal for equal policies however they were written."""
         return _digest(self.canonical())
+
+
+def _meets(found: str | None, name: str, wanted: str) -> bool:
+    if found == wanted:
+        return True
+    return name in PATTERNED and found is not None and fnmatch.fnmatchcase(found, wanted)
 
 
 def plain_policy(word: str) -> Policy:

@@ -40,7 +40,7 @@ def settings_sha256(rule: Rule, background: Background, format: str, keep_metada
     """Digest everything besides photo and map that decides a row's picture and statistics."""
     parts: dict[str, Any] = {"rule": rule.canonical(), "background": background, "format": format}
     parts["version"] = OUTPUT_VERSION
-    if "keep" in (rule.on_no_subject, rule.on_already_white) and not keep_metadata:
+    if (rule.how.keeps or "keep" in (rule.on_no_subject, rule.on_already_white)) and not keep_metadata:
         parts["kept"] = "pixels"  # in versions before it was always the file
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -75,7 +75,8 @@ def judge(mask: Mask, photo: Photo, saliency: SaliencyMap, rule: Rule) -> Judged
     statistics = describe(saliency.pixels, mask.cleaned, alpha, mask.threshold, photo)
     choices = ("no_subject", rule.on_no_subject), ("already_white", rule.on_already_white)
     asked = {choice for flag, choice in choices if flag in statistics.mask_flags}
-    fails, kept = "fail" in asked, "keep" in asked and "fail" not in asked
+    fails = "fail" in asked and not rule.how.keeps
+    kept = rule.how.keeps or ("keep" in asked and not fails)
     if kept:
         statistics = replace(statistics, mask_flags=(*statistics.mask_flags, "kept_original"))
     return Judged(alpha, mask.threshold, statistics, fails, kept)
