@@ -20,20 +20,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.counts import NOT_CHANGED, PlanCounts
+from transforms.counts import PlanCounts
 from transforms.manifest import BATCH, Batch, pack_rows, photo_key, refuse_duplicates, unpack_rows
 from transforms.output.commit import Gone
 from transforms.output.earlier import Earlier, earlier_of, load_table
-from transforms.output.maps import map_key, map_uri
+from transforms.output.maps import map_key
 from transforms.output.naming import ENDINGS, IMAGES, id_of_output
 from transforms.output.schema import shard_count, shard_of
 from transforms.packing import pack, unpack
-from transforms.pixels.policy import Rule
-from transforms.pixels.render import OutputSettings, settings_sha256
-from transforms.selection import matches
+from transforms.pixels.render import OutputSettings
 from transforms.settings import MapSettings, RunSettings
 from transforms.storage import SourceFacts
-from transforms.trial import Candidate, try_rules
+from transforms.tally import Tally, rendering_sha256, rule_of
 from transforms.types import Carried, ManifestRow, PlannedRow
 
 COLUMNS = (
@@ -44,8 +42,6 @@ COLUMNS = (
 )
 ROWS_TOGETHER = 16
 FEWEST_GROUPS = 256
-PROBED = 200
-"""Maps of other settings that are looked for in the store, in each shard; the others are taken to be as these."""
 Listed = list[tuple[str, int]]
 """Names below `images/`, and their sizes in bytes."""
 
@@ -90,7 +86,7 @@ def plan_shard(
     facts = storage.source_facts(sources, settings.allow_private)
     expected = maps if settings.redo == "changed" else None
     todo, positions, changes, claimed, gone = [], [], {}, set(), []
-    tally = _Tally(settings)
+    tally = Tally(settings)
     policy_sha256 = settings.pictures.policy.sha256()
     for row in rows:
         first = row.id not in claimed and (row.failure is None or row.failure.code != "duplicate_id")
@@ -106,7 +102,7 @@ def plan_shard(
             tally.carried(row)
             now: dict[str, Any] = {"category": row.category, "attributes": row.attributes}
             if not settled:  # its rule is the same, the policy around it need not be
-                now |= {"policy_sha256": policy_sha256, "rule": _rule_of(row, settings.pictures)[0]}
+                now |= {"policy_sha256": policy_sha256, "rule": rule_of(row, settings.pictures)[0]}
             if any(record[name] != value for name, value in now.items()):
                 changes[position] = now
             gone += [Gone(row.id, name) for name, _ in files if name != record["output_uri"]]
@@ -132,77 +128,6 @@ def plan_shard(
             gone += [Gone(id, name) for name in names or [None]]
     counts = tally.counts(len(records), len(set(records) - claimed), sum(one.name is not None for one in gone))
     return Plan(todo, Carried(tuple(positions), changes), gone, counts)
-
-
-class _Tally:
-    """Counts what a shard's plan comes to."""
-
-    def __init__(self, settings: RunSettings) -> None:
-        self.settings = settings
-        self._counts = PlanCounts()
-        self._predicted: dict[str, bool] = {}
-        self._unknown: dict[str, str] = {}
-        self._candidates: list[Candidate] = []
-
-    def carried(self, row: ManifestRow) -> None:
-        """Count a row that stays as it is."""
-        self._counts.rows += 1
-        self._counts.unchanged += 1
-        self._counts.rules[_rule_of(row, self.settings.pictures)[0]] += 1
-        self._counts.selected.update(matches(self.settings.only, row.id))
-
-    def others(self, count: int) -> None:
-        """Count rows of the report before that nobody asked for."""
-        self._counts.rows += count
-        self._counts.unchanged += count
-
-    def to_do(self, row: ManifestRow, record: dict[str, Any] | None, facts: SourceFacts | None, reason: str) -> None:
-        """Count a row that is done, and note what of it is to be looked at."""
-        counts, settings = self._counts, self.settings
-        counts.rows += 1
-        counts.reasons[reason] += 1
-        counts.changed += record is not None and reason not in NOT_CHANGED
-        if row.failure is not None:
-            return
-        name, rule = _rule_of(row, settings.pictures)
-        counts.rules[name] += 1
-        counts.selected.update(matches(settings.only, row.id))
-        counts.pictures += 1
-        key = self._map_of(row, record, facts)
-        stored = record is not None and key is not None and key == record["map_key"] and settings.redo != "anew"
-        self._predicted[row.source] = settings.engine is not None and not stored
-        if key is not None and not stored and settings.redo != "anew":
-            self._unknown[row.source] = key
-        if record is None or not stored or record["foreground_fraction"] is None or not record["output_uri"]:
-            return
-        if record["settings_sha256"] != _settings_sha256(rule, settings.pictures):
-            category, foreground = row.category, record["foreground_fraction"]
-            self._candidates.append(Candidate(row.id, category, record["map_key"], rule, foreground))
-
-    def _map_of(self, row: ManifestRow, record: dict[str, Any] | None, facts: SourceFacts | None) -> str | None:
-        """Give the key of the map that this photo will need; None if that cannot be told without reading it."""
-        if record is None or record["source_sha256"] is None or row.uri != record["uri"]:
-            return None
-        if self.settings.reported_maps is not None:
-            return None if record["map_key"] is None else str(record["map_key"])
-        if self.settings.maps is None or facts is None or facts.version != record["source_version"]:
-            return None
-        return map_key(record["source_sha256"], self.settings.maps)
-
-    def counts(self, earlier: int, gone: int, left: int) -> PlanCounts:
-        """Give the counts. earlier: rows of the report before; gone: those that no row claims; left: pictures."""
-        counts, settings = self._counts, self.settings
-        counts.earlier, counts.gone, counts.left = earlier, gone, left
-        counts.photos = len(self._predicted)
-        probed = dict(list(self._unknown.items())[:PROBED])
-        there = sum(storage.exists(map_uri(settings.maps_folder, key)) for key in probed.values())
-        stored = len(self._unknown) * there // max(1, len(probed))
-        counts.predictions = sum(self._predicted.values()) - stored if settings.engine is not None else 0
-        brakes = settings.brakes
-        if self._candidates and (brakes.max_emptied_fraction, brakes.max_foreground_shift) != (None, None):
-            folders = [settings.maps_folder, settings.reported_maps or settings.maps_folder]
-            counts.effect = try_rules(self._candidates, folders)
-        return counts
 
 
 def _settled(row: ManifestRow, records: dict[str, tuple[int, dict[str, Any]]], config: PlanConfig) -> bool:
@@ -240,19 +165,11 @@ def _why(
         return "photo"
     if record["map_key"] != map_key(record["source_sha256"], maps):
         return "map"
-    _, rule = _rule_of(row, pictures)
-    if record["settings_sha256"] != _settings_sha256(rule, pictures):
+    _, rule = rule_of(row, pictures)
+    if record["settings_sha256"] != rendering_sha256(rule, pictures):
         return "rendering"
     there = (record["output_uri"], record["output_bytes"]) in files if record["output_uri"] else not files
     return None if there else "picture"
-
-
-def _rule_of(row: ManifestRow, pictures: OutputSettings) -> tuple[str, Rule]:
-    return pictures.policy.rule_for(row.category, row.attributes, row.id, row.uri)
-
-
-def _settings_sha256(rule: Rule, pictures: OutputSettings) -> str:
-    return settings_sha256(rule, pictures.background, pictures.format, pictures.keep_metadata)
 
 
 def _records(

@@ -1,0 +1,100 @@
+"""Counting what a shard's plan comes to, while it is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transforms import storage
+from transforms.counts import NOT_CHANGED, PlanCounts
+from transforms.output.maps import map_key, map_uri
+from transforms.pixels.policy import Rule
+from transforms.pixels.render import OutputSettings, settings_sha256
+from transforms.selection import matches
+from transforms.settings import RunSettings
+from transforms.storage import SourceFacts
+from transforms.trial import Candidate, try_rules
+from transforms.types import ManifestRow
+
+PROBED = 200
+"""Maps of other settings that are looked for in the store, in each shard; the others are taken to be as these."""
+
+
+class Tally:
+    """Counts what a shard's plan comes to."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+        self._counts = PlanCounts()
+        self._predicted: dict[str, bool] = {}
+        self._unknown: dict[str, str] = {}
+        self._candidates: list[Candidate] = []
+
+    def carried(self, row: ManifestRow) -> None:
+        """Count a row that stays as it is."""
+        self._counts.rows += 1
+        self._counts.unchanged += 1
+        self._counts.rules[rule_of(row, self.settings.pictures)[0]] += 1
+        self._counts.selected.update(matches(self.settings.only, row.id))
+
+    def others(self, count: int) -> None:
+        """Count rows of the report before that nobody asked for."""
+        self._counts.rows += count
+        self._counts.unchanged += count
+
+    def to_do(self, row: ManifestRow, record: dict[str, Any] | None, facts: SourceFacts | None, reason: str) -> None:
+        """Count a row that is done, and note what of it is to be looked at."""
+        counts, settings = self._counts, self.settings
+        counts.rows += 1
+        counts.reasons[reason] += 1
+        counts.changed += record is not None and reason not in NOT_CHANGED
+        if row.failure is not None:
+            return
+        name, rule = rule_of(row, settings.pictures)
+        counts.rules[name] += 1
+        counts.selected.update(matches(settings.only, row.id))
+        counts.pictures += 1
+        key = self._map_of(row, record, facts)
+        stored = record is not None and key is not None and key == record["map_key"] and settings.redo != "anew"
+        self._predicted[row.source] = settings.engine is not None and not stored
+        if key is not None and not stored and settings.redo != "anew":
+            self._unknown[row.source] = key
+        if record is None or not stored or record["foreground_fraction"] is None or not record["output_uri"]:
+            return
+        if record["settings_sha256"] != rendering_sha256(rule, settings.pictures):
+            category, foreground = row.category, record["foreground_fraction"]
+            self._candidates.append(Candidate(row.id, category, record["map_key"], rule, foreground))
+
+    def _map_of(self, row: ManifestRow, record: dict[str, Any] | None, facts: SourceFacts | None) -> str | None:
+        """Give the key of the map that this photo will need; None if that cannot be told without reading it."""
+        if record is None or record["source_sha256"] is None or row.uri != record["uri"]:
+            return None
+        if self.settings.reported_maps is not None:
+            return None if record["map_key"] is None else str(record["map_key"])
+        if self.settings.maps is None or facts is None or facts.version != record["source_version"]:
+            return None
+        return map_key(record["source_sha256"], self.settings.maps)
+
+    def counts(self, earlier: int, gone: int, left: int) -> PlanCounts:
+        """Give the counts. earlier: rows of the report before; gone: those that no row claims; left: pictures."""
+        counts, settings = self._counts, self.settings
+        counts.earlier, counts.gone, counts.left = earlier, gone, left
+        counts.photos = len(self._predicted)
+        probed = dict(list(self._unknown.items())[:PROBED])
+        there = sum(storage.exists(map_uri(settings.maps_folder, key)) for key in probed.values())
+        stored = len(self._unknown) * there // max(1, len(probed))
+        counts.predictions = sum(self._predicted.values()) - stored if settings.engine is not None else 0
+        brakes = settings.brakes
+        if self._candidates and (brakes.max_emptied_fraction, brakes.max_foreground_shift) != (None, None):
+            folders = [settings.maps_folder, settings.reported_maps or settings.maps_folder]
+            counts.effect = try_rules(self._candidates, folders)
+        return counts
+
+
+def rule_of(row: ManifestRow, pictures: OutputSettings) -> tuple[str, Rule]:
+    """Find the rule that serves a row, and its name."""
+    return pictures.policy.rule_for(row.category, row.attributes, row.id, row.uri)
+
+
+def rendering_sha256(rule: Rule, pictures: OutputSettings) -> str:
+    """Digest what besides photo and map decides the picture of a row that a rule serves."""
+    return settings_sha256(rule, pictures.background, pictures.format, pictures.keep_metadata)
