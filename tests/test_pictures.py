@@ -276,6 +276,7 @@ REMOVERS = {
     "transforms/output/lease.py": "its own lease",
     "pipeline/verify.py": "its own verdict",
     "pipeline/repair.py": "its own list",
+    "pipeline/telling.py": "its own progress.json",
 }
 """Whoever removes anything, and what."""
 

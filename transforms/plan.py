@@ -28,7 +28,6 @@ from transforms.output.maps import map_key
 from transforms.output.naming import ENDINGS, IMAGES, id_of_output
 from transforms.output.schema import shard_count, shard_of
 from transforms.packing import pack, unpack
-from transforms.pixels.render import OutputSettings
 from transforms.settings import MapSettings, RunSettings
 from transforms.storage import SourceFacts
 from transforms.tally import Tally, rendering_sha256, rule_of
@@ -96,24 +95,27 @@ def plan_shard(
             claimed.add(row.id)
         settled = record is not None and row.failure is None and _settled(row, records, config)
         known = facts.get(row.source)
-        reason = None if settled else _why(row, record, files, known, settings.pictures, expected)
+        name, rule = rule_of(row, settings.pictures)
+        reason = (
+            None if settled else _why(row, record, files, known, rendering_sha256(rule, settings.pictures), expected)
+        )
         if record is not None and reason is None:
             positions.append(position)
-            tally.carried(row)
+            tally.carried(row, name)
             now: dict[str, Any] = {"category": row.category, "attributes": row.attributes}
             if not settled:  # its rule is the same, the policy around it need not be
-                now |= {"policy_sha256": policy_sha256, "rule": rule_of(row, settings.pictures)[0]}
+                now |= {"policy_sha256": policy_sha256, "rule": name}
             if any(record[name] != value for name, value in now.items()):
                 changes[position] = now
-            gone += [Gone(row.id, name) for name, _ in files if name != record["output_uri"]]
+            gone += [Gone(row.id, file) for file, _ in files if file != record["output_uri"]]
             continue
         group = "" if row.failure is not None or known is None else known.content_key() or ""
         before = record and earlier_of(record)
         if record is None and row.failure is not None:
             before = duplicates.get(row.id)
-        found = (group, before, tuple(name for name, _ in files))
+        found = (group, before, tuple(file for file, _ in files))
         todo.append(PlannedRow(*(*row.values(), *found)))
-        tally.to_do(row, record, known, reason or "asked")
+        tally.to_do(row, record, known, reason or "asked", name, rule)
     if settings.only:  # whatever else there is stays as it is
         rest = [(position, id) for position, id in standing if id not in claimed]
         positions += [position for position, _ in rest]
@@ -145,12 +147,12 @@ def _why(
     record: dict[str, Any] | None,
     files: Listed,
     facts: SourceFacts | None,
-    pictures: OutputSettings,
+    rendering: str,
     maps: MapSettings | None,
 ) -> str | None:
     """Say why a row is done, as counts.REASONS has it; None if photo, settings and picture are what the report says.
 
-    pictures, maps: the settings of this run; maps None if every row is done again.
+    rendering, maps: the settings of this run, the first as a digest; maps None if every row is done again.
     What failed is tried again, but where photo and settings alone decide it: then it has no picture, now as before.
     """
     if row.failure is not None:
@@ -165,8 +167,7 @@ def _why(
         return "photo"
     if record["map_key"] != map_key(record["source_sha256"], maps):
         return "map"
-    _, rule = rule_of(row, pictures)
-    if record["settings_sha256"] != rendering_sha256(rule, pictures):
+    if record["settings_sha256"] != rendering:
         return "rendering"
     there = (record["output_uri"], record["output_bytes"]) in files if record["output_uri"] else not files
     return None if there else "picture"

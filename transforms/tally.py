@@ -29,29 +29,40 @@ class Tally:
         self._unknown: dict[str, str] = {}
         self._candidates: list[Candidate] = []
 
-    def carried(self, row: ManifestRow) -> None:
+    def carried(self, row: ManifestRow, rule_name: str) -> None:
         """Count a row that stays as it is."""
-        self._counts.rows += 1
         self._counts.unchanged += 1
-        self._counts.rules[rule_of(row, self.settings.pictures)[0]] += 1
-        self._counts.selected.update(matches(self.settings.only, row.id))
+        self._count(row, rule_name)
+
+    def _count(self, row: ManifestRow, rule_name: str) -> None:
+        counts = self._counts
+        counts.rows += 1
+        counts.rules[rule_name] += 1
+        if self.settings.only:
+            counts.selected.update(matches(self.settings.only, row.id))
 
     def others(self, count: int) -> None:
         """Count rows of the report before that nobody asked for."""
         self._counts.rows += count
         self._counts.unchanged += count
 
-    def to_do(self, row: ManifestRow, record: dict[str, Any] | None, facts: SourceFacts | None, reason: str) -> None:
+    def to_do(
+        self,
+        row: ManifestRow,
+        record: dict[str, Any] | None,
+        facts: SourceFacts | None,
+        reason: str,
+        rule_name: str,
+        rule: Rule,
+    ) -> None:
         """Count a row that is done, and note what of it is to be looked at."""
         counts, settings = self._counts, self.settings
-        counts.rows += 1
         counts.reasons[reason] += 1
         counts.changed += record is not None and reason not in NOT_CHANGED
         if row.failure is not None:
+            counts.rows += 1
             return
-        name, rule = rule_of(row, settings.pictures)
-        counts.rules[name] += 1
-        counts.selected.update(matches(settings.only, row.id))
+        self._count(row, rule_name)
         counts.pictures += 1
         key = self._map_of(row, record, facts)
         stored = record is not None and key is not None and key == record["map_key"] and settings.redo != "anew"
