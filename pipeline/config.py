@@ -118,7 +118,7 @@ def _read(file: str) -> dict[str, Any]:
     try:
         return tomllib.loads(storage.read(file).data.decode("utf-8-sig"))
     except PhotoError as error:
-        raise RequestError(f"{file}: cannot be read: {error.message}") from error
+        raise RequestError(f"--config {error.message}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"{file}: not TOML: {error}") from error
 

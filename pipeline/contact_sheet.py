@@ -84,9 +84,13 @@ def compared(photo: Image.Image | None, pixels: Pixels, rules: Iterable[Rule], s
     """Draw a photo (without one, its map), the map, and what each rule makes of them. pixels: uint8 [320, 320]."""
     plain = Image.fromarray(pixels)
     tile = photo or plain.resize((side, side)).convert("RGB")
-    masks = (make_mask(rule, pixels, tile.size).alpha for rule in rules)
-    cutouts = [Image.fromarray(composite(np.asarray(tile), alpha)) for alpha in masks]
-    return [tile, plain.resize(tile.size), *cutouts]
+
+    def drawn(rule: Rule) -> Image.Image:
+        if rule.how.keeps:
+            return tile
+        return Image.fromarray(composite(np.asarray(tile), make_mask(rule, pixels, tile.size).alpha))
+
+    return [tile, plain.resize(tile.size), *map(drawn, rules)]
 
 
 def _tile(uri: str, side: int) -> Image.Image:

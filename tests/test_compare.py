@@ -11,6 +11,7 @@ import pytest
 from conftest import BRAKES_OFF, run
 from PIL import Image
 
+from pipeline.contact_sheet import compared as drawn
 from pipeline.contact_sheet import lay_out
 from transforms.compare import Comparison, MappedRow, compare_row, most_changed, summarise
 from transforms.output.maps import store_map
@@ -37,6 +38,18 @@ def test_two_thresholds_on_a_drawn_map(tmp_path: Path) -> None:
     assert (found.rule_a, found.threshold_a, found.threshold_b) == ("default", 0.7, 0.5)
     same = compare_row(row(), str(tmp_path), load_policy("0.7"), load_policy("0.8"))
     assert (same.iou, same.flipped) == (1.0, 0.0)
+
+
+def test_a_photo_that_is_kept_is_all_there(tmp_path: Path) -> None:
+    pixels = np.zeros((320, 320), np.uint8)
+    pixels[:64] = 255
+    store_map(str(tmp_path), SaliencyMap(pixels, KEY))
+    found = compare_row(row(), str(tmp_path), load_policy("0.7"), load_policy("keep"))
+    assert (found.foreground_a, found.foreground_b, found.iou) == (0.2, 1.0, 0.2)
+    tile = Image.new("RGB", (40, 30), "red")
+    _, _, cut, kept = drawn(tile, pixels, [load_policy(word).default for word in ("0.7", "keep")], 40)
+    assert np.asarray(cut)[-1, 0].tolist() == [255, 255, 255]
+    assert np.asarray(kept).tobytes() == np.asarray(tile).tobytes()
 
 
 def test_two_empty_masks_agree_and_a_lost_map_is_null(tmp_path: Path) -> None:

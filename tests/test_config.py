@@ -109,9 +109,9 @@ def test_a_wrong_flag_is_not_the_files_fault(shop: Path) -> None:
 
 
 def test_a_file_that_is_there_and_cannot_be_read_is_not_passed_over(shop: Path) -> None:
-    assert refusal(*GIVEN, "--config", "none.toml").startswith("none.toml: cannot be read: ")
+    assert refusal(*GIVEN, "--config", "none.toml").startswith("--config none.toml: ")
     (shop / "whitesweep.toml").mkdir()
-    assert parse(GIVEN)[0].config is None or "cannot be read" in refusal(*GIVEN)
+    assert parse(GIVEN)[0].config is None or "--config" in refusal(*GIVEN)
 
 
 def test_a_mark_at_its_beginning_and_an_empty_one(shop: Path) -> None:

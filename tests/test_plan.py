@@ -160,6 +160,10 @@ def test_time_is_learnt_from_runs_before() -> None:
     assert rates.seconds(100, 100, 100) == 21.0
     assert rates.seconds(100, 40, 0) == 3.0
     assert rates.seconds(1000, 0, 0) == 10.0
+    alone = rates_of([full], network)  # no run without photos has shown what the start takes
+    assert alone is not None
+    assert alone.seconds(100_000, 0, 0) == 1.0
+    assert alone.seconds(100, 100, 100) == 21.0
     other = rates_of([quiet, full], {**network, "model": "u2netp"})
     assert other is not None
     assert (other.seconds(100, 40, 0), other.seconds(100, 40, 40)) == (3.0, None)

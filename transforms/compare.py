@@ -73,7 +73,7 @@ def compare_row(row: MappedRow, maps_folder: str, first: Policy, second: Policy)
         name, rule = policy.rule_for(row.category, row.attributes, row.id, row.uri)
         made = make_mask(rule, saliency.pixels, (SIDE, SIDE))
         names.append(name)
-        masks.append(made.alpha >= 128)
+        masks.append(made.alpha >= (0 if rule.how.keeps else 128))  # of a photo that is kept all stays
         thresholds.append(made.threshold)
     cells = masks[0].size
     in_first, in_second, in_both = (int(np.count_nonzero(m)) for m in (*masks, masks[0] & masks[1]))

@@ -13,7 +13,7 @@ START_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What runs took. start: seconds of a run of so many rows (`start_rows`) that had no photo to read.
+    """What runs took. start: seconds of a run of so many rows (`start_rows`, 0 if not known) that had no photo to read.
 
     photo: seconds for each photo read, all workers together. prediction: the same for each that the network saw.
     """
@@ -27,7 +27,7 @@ class Rates:
         """Forecast seconds for a plan; None if it needs the network, and no run before had asked it."""
         if predictions and self.prediction is None:
             return None
-        start = self.start * max(1.0, rows / max(1, self.start_rows))
+        start = self.start * (max(1.0, rows / self.start_rows) if self.start_rows else 1.0)
         return round(start + photos * self.photo + predictions * (self.prediction or 0.0), 1)
 
 
