@@ -94,8 +94,6 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     logger = logging.getLogger("whitesweep")
     monkeypatch.setattr(logger, "handlers", [Lines()])
-    monkeypatch.setattr(logger, "disabled", False)
-    monkeypatch.setattr(logger.manager, "disable", logging.NOTSET)
     logger.setLevel(logging.INFO)
     return lines
 

@@ -11,7 +11,9 @@ from importlinter.cli import lint_imports
 ROOMS = sorted(path.parent for path in ROOT.glob("*/**/__init__.py") if ".venv" not in path.parts)
 
 
-def test_imports_run_one_way(capsys: pytest.CaptureFixture[str]) -> None:
+def test_imports_run_one_way(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    # It would disable the loggers that are there, and with them those of the tests after this one.
+    monkeypatch.setattr("importlinter.cli.logging_config.dictConfig", lambda _: None)
     code = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
     assert code == 0, capsys.readouterr().out
 
