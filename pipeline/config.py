@@ -67,12 +67,14 @@ def _find(arguments: Sequence[str]) -> str | None:
         return str(known.config)
     if not known.manifest or storage.is_web(known.manifest[0]):
         return None
-    folder = _folder(known.manifest[0])
-    file = storage.join(folder, NAME)
     try:
+        file = storage.join(_folder(known.manifest[0]), NAME)
         return file if storage.exists(file) else None
     except PhotoError as error:
-        raise RequestError(f"{file}: cannot be looked for: {error.message}") from error
+        raise RequestError(f"--manifest {error.message}") from error
+    except Exception as error:  # whatever keeps us from it: a bucket that cannot be reached, a name that is none
+        reason = str(error).partition("\n")[0]
+        raise RequestError(f"--manifest {known.manifest[0]}: cannot be looked at: {reason}") from error
 
 
 def _folder(manifest: str) -> str:

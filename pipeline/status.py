@@ -56,6 +56,11 @@ def look_at(folder: str) -> dict[str, Any]:
     at_work = look(folder)
     if at_work is None or not isinstance(progress, dict) or progress.get("run_id") != at_work.get("run_id"):
         progress = None  # of a run that is no more
+    try:
+        progress and (in_words(progress), float(progress["updated"]))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        problems.append(f"{folder}/report/progress.json: damaged")
+        progress = None
     return {
         "at_work": at_work,
         "progress": progress,
@@ -74,9 +79,13 @@ def _brief(run: dict[str, Any]) -> dict[str, Any]:
         "reason": run.get("reason"),
         "rows": run.get("rows"),
         "failed": statuses.get("failed", 0) if isinstance(statuses, dict) else None,
-        "started": run.get("started"),
-        "seconds": run.get("seconds"),
+        "started": _number(run.get("started")),
+        "seconds": _number(run.get("seconds")),
     }
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and abs(value) < 1e11 else None
 
 
 def describe(found: dict[str, Any]) -> list[str]:

@@ -114,6 +114,24 @@ def test_a_file_that_is_there_and_cannot_be_read_is_not_passed_over(shop: Path) 
     assert parse(GIVEN)[0].config is None or "--config" in refusal(*GIVEN)
 
 
+@pytest.mark.parametrize("manifest", ["s3://shop/m.csv", "no/such/folder/m.csv", "a\0b.csv", "[", "", "x" * 5000])
+def test_a_manifest_that_cannot_be_is_one_line(
+    shop: Path, manifest: str, capsys: pytest.CaptureFixture[str], u2netp: object
+) -> None:
+    assert run("plan", "--manifest", manifest, "--output", shop / "out", "--model", "u2netp") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("whitesweep: --manifest")
+
+
+def test_a_bucket_that_cannot_be_asked_is_one_line(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> bool:
+        raise OSError("network is unreachable\nand more")
+
+    monkeypatch.setattr("pipeline.config.storage.is_folder", refuse)
+    assert refusal("run", "--manifest", "gs://shop/in/m.csv", "--output", "out").endswith("network is unreachable")
+
+
 def test_a_mark_at_its_beginning_and_an_empty_one(shop: Path) -> None:
     (shop / "whitesweep.toml").write_bytes(b'\xef\xbb\xbfformat = "png"\r\n')
     assert parse(GIVEN)[0].format == "png"

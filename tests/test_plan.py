@@ -142,6 +142,10 @@ def test_a_record_that_cannot_be_read_is_no_obstacle(
     for file in (shop / "out/runs").glob("*/run.json"):
         file.write_text('{"settings": {"policy": 7, "network": "x", "format": null}, "work": {}}')
     assert plan(shop, capsys, "--policy", "otsu")["differences"] == []
+    odd = {"settings": {"policy": {"default": 7}}, "work": 7, "statuses": {}, "step_seconds": [], "seconds": "x"}
+    for file in (shop / "out/runs").glob("*/run.json"):
+        file.write_text(json.dumps(odd))
+    assert plan(shop, capsys, "--policy", "otsu")["differences"] == ["those of the run before cannot be read"]
 
 
 def test_time_is_learnt_from_runs_before() -> None:

@@ -193,6 +193,20 @@ def test_of_an_empty_a_damaged_and_an_old_output(tmp_path: Path, capsys: pytest.
     assert said.count("not readable: ") == 2
 
 
+@pytest.mark.parametrize("text", ["[]", "7", '{"run_id": "r"}', '{"run_id": "r", "phase": "photos", "updated": "x"}'])
+def test_files_that_say_anything_at_all(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runs/r").mkdir(parents=True)
+    (tmp_path / "report").mkdir()
+    for name in ("lease", "progress", "latest"):
+        (tmp_path / f"report/{name}.json").write_text(text)
+    (tmp_path / "runs/r/run.json").write_text(text)
+    assert run("status", "--output", tmp_path) == 0
+    odd = {"run_id": [], "settings": [], "statuses": 7, "started": 1e300, "seconds": "x", "exit_code": {}, "rows": []}
+    (tmp_path / "runs/r/run.json").write_text(json.dumps(odd))
+    assert run("status", "--output", tmp_path) == 0
+    assert "(time unknown)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("output", ["none", "https://host/out"])
 def test_where_nothing_can_be(
     tmp_path: Path, output: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

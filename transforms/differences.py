@@ -17,6 +17,13 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     Args:
         before, now: RunSettings.record; before may be of another version, and lack what that did not know.
     """
+    try:
+        return _differences(before, now)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ["those of the run before cannot be read"]
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     told = []
     one, other = before.get("network"), now.get("network")
     if isinstance(one, dict) and isinstance(other, dict):

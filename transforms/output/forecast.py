@@ -37,7 +37,12 @@ def rates_of(runs: Iterable[dict[str, Any]], network: dict[str, Any] | None) -> 
     network: `settings.network` of the run to be forecast; predictions are learnt from runs of the same alone.
     """
     told = ("statuses", "step_seconds", "work")
-    complete = [run for run in runs if all(run.get(name) is not None for name in told)]
+    complete = [
+        run
+        for run in runs
+        if all(isinstance(run.get(name), dict) for name in told)
+        and all(isinstance(run.get(name), (int, float)) for name in ("rows", "seconds"))
+    ]
     quiet = [run for run in complete if not run["work"].get("photos_read")]
     start, start_rows = (float(quiet[0]["seconds"]), int(quiet[0]["rows"])) if quiet else (START_S, 0)
     read = [run for run in complete if run["work"].get("photos_read") and sum(run["step_seconds"].values())]
