@@ -16,12 +16,13 @@ from pipeline.errors import RequestError
 from pipeline.graph import build_compare
 from pipeline.launch import run_graph
 from pipeline.options import absolute, check_beam, check_output
-from transforms import storage
+from transforms import decisions, storage
+from transforms.compare import COLUMNS, MappedRow, rule_of
 from transforms.errors import PhotoError
 from transforms.output.earlier import NoReportError, newest_report, newest_run
 from transforms.output.history import newest_settings
 from transforms.output.maps import load_map
-from transforms.output.run import read_run
+from transforms.output.run import read_run, record_of
 from transforms.pixels.policy import Policy, PolicyError, parse_canonical
 from transforms.settings import load_policy
 
@@ -31,13 +32,17 @@ SHEET = "most-changed.png"
 
 @dataclass(frozen=True, slots=True)
 class CompareRequest:
-    """A checked request to compare two policies on the newest report under a folder."""
+    """A checked request to compare two policies on the newest report under a folder.
+
+    decisions: the file of those on single rows, which hold under either.
+    """
 
     source: str
     shards: list[str]
     output: str
     first: Policy
     second: Policy
+    decisions: str | None
     beam_arguments: list[str]
     verbose: bool
 
@@ -62,7 +67,19 @@ def check_compare(flags: argparse.Namespace, others: Sequence[str]) -> CompareRe
     if len(policies) == 1:
         policies.insert(0, _in_force(source))
     first, second = policies
-    return CompareRequest(source, shards, output, first, second, arguments, flags.verbose)
+    return CompareRequest(source, shards, output, first, second, _decisions(source), arguments, flags.verbose)
+
+
+def _decisions(source: str) -> str | None:
+    """Find the decisions in force; none if run.json does not tell of any."""
+    if not (newest_settings(source) or {}).get("decisions"):
+        return None
+    file = f"{source}/{record_of(newest_run(source)['run_id'])}/{decisions.NAME}"
+    try:
+        decisions.read_decisions(file)
+    except decisions.DecisionsError as error:
+        raise RequestError(str(error)) from error
+    return file
 
 
 def _in_force(source: str) -> Policy:
@@ -79,7 +96,13 @@ def compare(request: CompareRequest, names: Sequence[str]) -> int:
         request.beam_arguments,
         request.verbose,
         lambda root: build_compare(
-            root, request.shards, f"{request.source}/maps", request.first, request.second, request.output
+            root,
+            request.shards,
+            f"{request.source}/maps",
+            request.first,
+            request.second,
+            request.decisions,
+            request.output,
         ),
     )
     summary = json.loads(storage.read(f"{request.output}/comparison.json").data)
@@ -125,8 +148,8 @@ def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]], names: Se
             continue
         uris = (storage.join(folder, row["uri"]) for folder in folders)  # to one of which its uri is relative
         photo = next((tile for uri in uris if (tile := open_tile(uri, TILE, allow_private))), None)
-        known = row["category"], row["attributes"], row["id"], row["uri"]
-        rules = [policy.rule_for(*known)[1] for policy in (request.first, request.second)]
+        mapped = MappedRow(**{name: row[name] for name in COLUMNS})
+        rules = [rule_of(mapped, policy, request.decisions)[1] for policy in (request.first, request.second)]
         groups.append(compared(photo, saliency.pixels, rules, TILE))
     buffer = io.BytesIO()
     captions = [

@@ -17,7 +17,7 @@ NAME = "whitesweep.toml"
 COMMANDS = ("run", "migrate", "plan")
 NOT_IN_A_FILE = ("config", "force", "from", "json", "manifest", "missing", "only", "output", "retry_failed")
 """What is of one night, or says where to look for the file."""
-PATHS = ("policy", "weights")
+PATHS = ("decisions", "policy", "weights")
 """What may name a file: relative to the folder that the settings are in."""
 
 
@@ -63,18 +63,25 @@ def _find(arguments: Sequence[str]) -> str | None:
         known, _ = own.parse_known_args(list(arguments))
     except argparse.ArgumentError:
         return None  # the whole parser will say what is wrong
-    if known.config is not None:
-        return str(known.config)
-    if not known.manifest or storage.is_web(known.manifest[0]):
+    return beside(known.manifest, NAME) if known.config is None else str(known.config)
+
+
+def beside(manifests: Sequence[str], name: str) -> str | None:
+    """Find a file of a name beside the first of some manifests.
+
+    Raises:
+        RequestError: one cannot look there.
+    """
+    if not manifests or storage.is_web(manifests[0]):
         return None
     try:
-        file = storage.join(_folder(known.manifest[0]), NAME)
+        file = storage.join(_folder(manifests[0]), name)
         return file if storage.exists(file) else None
     except PhotoError as error:
         raise RequestError(f"--manifest {error.message}") from error
     except Exception as error:  # whatever keeps us from it: a bucket that cannot be reached, a name that is none
         reason = str(error).partition("\n")[0]
-        raise RequestError(f"--manifest {known.manifest[0]}: cannot be looked at: {reason}") from error
+        raise RequestError(f"--manifest {manifests[0]}: cannot be looked at: {reason}") from error
 
 
 def _folder(manifest: str) -> str:

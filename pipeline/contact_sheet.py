@@ -88,6 +88,8 @@ def compared(photo: Image.Image | None, pixels: Pixels, rules: Iterable[Rule], s
     def drawn(rule: Rule) -> Image.Image:
         if rule.how.keeps:
             return tile
+        if rule.how.drops:
+            return Image.new("RGB", tile.size, PAPER[:3])
         return Image.fromarray(composite(np.asarray(tile), make_mask(rule, pixels, tile.size).alpha))
 
     return [tile, plain.resize(tile.size), *map(drawn, rules)]

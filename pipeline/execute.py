@@ -15,7 +15,9 @@ from pipeline.options import RunRequest, find_report, make_folder
 from pipeline.signals import StoppedError, stopping_gently
 from pipeline.summary import summarise
 from pipeline.telling import as_json, handler, told
+from transforms import storage
 from transforms.credentials import without_secrets
+from transforms.decisions import NAME
 from transforms.differences import differences
 from transforms.errors import FatalError, PhotoError
 from transforms.output.cleanup import retire, sweep
@@ -67,7 +69,8 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         clean = True
         # Only now, as the run before may have completed while we waited for it.
         earlier = find_report(request.settings.earlier_folder, needed=False)
-        plan = PlanConfig(request.settings, earlier, request.damaged, rows_of(request.settings, earlier))
+        decisions = keep_decisions(request)
+        plan = PlanConfig(request.settings, earlier, request.damaged, decisions, rows_of(request.settings, earlier))
         rates = say_differences(request.settings)
         with stopping_gently(lease.ask_to_stop), told(info):
             run_graph(
@@ -100,6 +103,18 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         raise
     finally:
         lease.release(clean)
+
+
+def keep_decisions(request: RunRequest) -> str | None:
+    """Write what is decided on single rows into the run's record, where workers find it, and whoever looks back."""
+    if request.decisions is None:
+        return None
+    uri = f"{request.info.folder}/{request.info.record}/{NAME}"
+    try:
+        storage.write(uri, request.decisions.data, "text/csv")
+    except PhotoError as error:
+        raise RunError(error.message) from error
+    return uri
 
 
 def rows_of(settings: RunSettings, shards: Sequence[str]) -> int:

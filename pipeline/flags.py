@@ -381,5 +381,11 @@ def _add_paths(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="a folder, or gs://bucket/prefix")
     parser.add_argument(
+        "--decisions",
+        metavar="FILE",
+        help="a CSV of id, decision, parameters and note: what is decided on single photos, before any rule of the "
+        "policy (default: decisions.csv beside the manifest, if there)",
+    )
+    parser.add_argument(
         "--config", metavar="FILE", help="a TOML file of flags (default: whitesweep.toml beside the manifest, if there)"
     )

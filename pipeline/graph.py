@@ -31,7 +31,7 @@ def build_run(
     rows = root | "ReadManifests" >> ReadManifests(manifests, info.folder, info.settings.only)
     count = _count(rows, plan)
     todo, carried, gone, counts = rows | "PlanRows" >> PlanRows(plan, count)
-    planned = counts | "HoldBrakes" >> HoldBrakes(info.settings, rates)
+    planned = counts | "HoldBrakes" >> HoldBrakes(info.settings, rates, plan.decisions)
     outcomes = todo | "ProcessPhotos" >> ProcessPhotos(info, planned)
     outcomes | "WriteReport" >> WriteReport(info, plan.earlier, count, carried, gone, planned)
 
@@ -57,8 +57,16 @@ def build_verify(root: beam.Pipeline, folder: str, shards: list[str], verdict: s
 
 
 def build_compare(
-    root: beam.Pipeline, shards: list[str], maps_folder: str, first: Policy, second: Policy, output: str
+    root: beam.Pipeline,
+    shards: list[str],
+    maps_folder: str,
+    first: Policy,
+    second: Policy,
+    decisions: str | None,
+    output: str,
 ) -> None:
     """Compare two policies on every map that a report names, and write what would change."""
-    comparisons = root | "ListShards" >> beam.Create(shards) | "CompareMaps" >> CompareMaps(maps_folder, first, second)
+    comparisons = (
+        root | "ListShards" >> beam.Create(shards) | "CompareMaps" >> CompareMaps(maps_folder, first, second, decisions)
+    )
     comparisons | "WriteComparison" >> WriteComparison(output)

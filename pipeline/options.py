@@ -18,11 +18,13 @@ from apache_beam.runners.runner import create_runner
 
 from pipeline import runners
 from pipeline.checks import check_engine, check_numbers, check_pictures
+from pipeline.config import beside
 from pipeline.errors import RequestError
 from pipeline.flags import flag_meant
-from transforms import storage
+from transforms import decisions, storage
 from transforms.beam_faults import unknown_flags
 from transforms.brakes import Brakes
+from transforms.decisions import Decisions
 from transforms.errors import PhotoError
 from transforms.manifest import ManifestError, ManifestFile, find_manifests
 from transforms.output.earlier import BrokenReportError, NoReportError, newest_report
@@ -42,7 +44,10 @@ UNMEANT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A checked request to run, to migrate or to repair. damaged: the table of the rows that a repair does again."""
+    """A checked request to run, to migrate or to repair.
+
+    damaged: the table of the rows that a repair does again. decisions: on single rows.
+    """
 
     settings: RunSettings
     manifests: list[ManifestFile]
@@ -50,6 +55,7 @@ class RunRequest:
     beam_arguments: list[str]
     verbose: bool
     damaged: str | None = None
+    decisions: Decisions | None = None
 
 
 def make_folder(folder: str) -> None:
@@ -82,7 +88,7 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
         settings = replace(settings, only=read_selection(only) if only else ())
     except SelectionError as error:
         raise RequestError(str(error)) from error
-    return make_request(settings, flags.manifest, beam_arguments, flags.verbose)
+    return _with_decisions(make_request(settings, flags.manifest, beam_arguments, flags.verbose), flags)
 
 
 def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
@@ -96,7 +102,36 @@ def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     find_report(settings.earlier_folder, needed=True)
     if flags.missing == "predict":
         settings = _with_engine(settings, flags, others)
-    return make_request(settings, flags.manifest, beam_arguments, flags.verbose)
+    return _with_decisions(make_request(settings, flags.manifest, beam_arguments, flags.verbose), flags)
+
+
+def _with_decisions(request: RunRequest, flags: argparse.Namespace) -> RunRequest:
+    """Read the decisions that are named, or lie beside the manifest."""
+    if not hasattr(flags, "decisions"):  # the demo has none
+        return request
+    if (file := flags.decisions or beside(flags.manifest, decisions.NAME)) is not None:
+        return decide(request, storage.join(os.getcwd(), file))
+    before = (newest_settings(request.settings.earlier_folder) or {}).get("decisions")
+    if isinstance(before, dict) and before.get("count"):
+        raise RequestError(
+            f"the run before had {before['count']} decisions, of {before.get('file')}, and there is no such file now; "
+            "to take all of them back, give --decisions a file that has only its first line"
+        )
+    return request
+
+
+def decide(request: RunRequest, file: str) -> RunRequest:
+    """Give a request with the decisions of a file.
+
+    Raises:
+        RequestError: it cannot be used.
+    """
+    try:
+        found = decisions.read_decisions(file)
+    except decisions.DecisionsError as error:
+        raise RequestError(str(error)) from error
+    settings = replace(request.settings, decisions=found.file)
+    return replace(request, settings=settings, info=replace(request.info, settings=settings), decisions=found)
 
 
 def make_request(

@@ -35,14 +35,15 @@ def plan(flags: argparse.Namespace, others: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="whitesweep-") as folder:
         file = os.path.join(folder, "plan")
         here = check_beam("local", [])  # a plan reads no photo: whatever will run it, this machine can plan it
-        config = PlanConfig(replace(settings, runner="local"), earlier, None, rows_of(settings, earlier))
+        decided = None if request.decisions is None else request.decisions.file.file
+        config = PlanConfig(replace(settings, runner="local"), earlier, None, decided, rows_of(settings, earlier))
         run_graph(here, flags.verbose, lambda root: build_plan(root, request.manifests, config, file))
         with open(file, "rb") as stream:
             counts = pickle.load(stream)
     assert isinstance(counts, PlanCounts)
     now, before = settings.record(), newest_settings(settings.earlier_folder)
     try:
-        record = plan_record(counts, settings, rates_of(recent_runs(settings.output), now["network"]))
+        record = plan_record(counts, settings, rates_of(recent_runs(settings.output), now["network"]), decided)
     except DeadEndError as error:
         raise RequestError(str(error)) from error
     told = [] if before is None else differences(before, now)

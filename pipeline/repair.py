@@ -14,14 +14,15 @@ from pipeline import runners
 from pipeline.checks import check_engine
 from pipeline.errors import RequestError, RunError
 from pipeline.execute import execute
-from pipeline.options import RunRequest, check_beam, make_request
+from pipeline.options import RunRequest, check_beam, decide, make_request
 from transforms import storage
 from transforms.brakes import Brakes
+from transforms.decisions import NAME as DECISIONS
 from transforms.errors import PhotoError
 from transforms.output.cleanup import list_runs, sweep
 from transforms.output.earlier import newest_report, newest_run
 from transforms.output.maps import map_key
-from transforms.output.run import read_run
+from transforms.output.run import read_run, record_of
 from transforms.pixels.sharpen import Sharpening
 from transforms.settings import MapOrigin, MapSettings, RunSettings, SettingsError
 from transforms.verify import Difference, read_made, write_verdict
@@ -126,6 +127,7 @@ def _made_with(row: dict[str, Any], percents: Iterable[int]) -> MapSettings | No
     if not row.get("map_key") or not row.get("source_sha256"):
         return None
     origin = MapOrigin(row["model"], row["weights_sha256"], row["precision"])
+    percents = percents if row.get("sharpen") is None else [row["sharpen"]]
     tried = (MapSettings(origin, Sharpening(percent=percent)) for percent in percents)
     return next((maps for maps in tried if map_key(row["source_sha256"], maps) == row["map_key"]), None)
 
@@ -163,4 +165,6 @@ def _request(
         if settings.maps != maps:
             raise RequestError(f"weights of sha256 {origin.weights_sha256[:12]}… for {origin.model} are not here")
     request = make_request(settings, before.manifests, check_beam(flags.runner, others), flags.verbose)
+    if before.decisions is not None:
+        request = decide(request, f"{folder}/{record_of(newest_run(folder)['run_id'])}/{DECISIONS}")
     return replace(request, info=replace(request.info, repairs=before))

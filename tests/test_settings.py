@@ -13,7 +13,7 @@ from transforms.pixels.decode import Limits
 from transforms.pixels.policy import plain_policy
 from transforms.pixels.render import OutputSettings
 from transforms.pixels.sharpen import Sharpening
-from transforms.settings import RunSettings, SettingsError
+from transforms.settings import DecisionsFile, RunSettings, SettingsError
 from weights.files import WeightsFile
 
 PLAIN = RunSettings("/out")
@@ -29,6 +29,7 @@ OTHER = RunSettings(
     engine=EngineConfig(WeightsFile("u2netp", "/w.safetensors", "0" * 64), "cuda", "bf16", 7),
     sharpening=Sharpening(percent=80),
     pictures=OutputSettings(plain_policy("ladder"), (1, 2, 3), "webp", keep_metadata=True),
+    decisions=DecisionsFile("/d.csv", "1" * 64, 12),
     limits=Limits(1000, 2000),
     allow_private=True,
     max_failure_fraction=0.25,

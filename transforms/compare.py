@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
+from transforms.decisions import decisions_at
 from transforms.output.commit import PARQUET
 from transforms.output.earlier import read_mapped
 from transforms.output.maps import load_map
 from transforms.output.run import JSON
 from transforms.output.schema import columns
-from transforms.pixels.policy import Policy
+from transforms.pixels.policy import Policy, Rule
 from transforms.pixels.threshold import make_mask
 from weights.architecture import SIDE
 
@@ -62,15 +63,20 @@ def read_rows(shard: str) -> Iterator[MappedRow]:
         yield MappedRow(**{**row, "attributes": dict(row["attributes"])})
 
 
-def compare_row(row: MappedRow, maps_folder: str, first: Policy, second: Policy) -> Comparison:
-    """Compare the masks that two policies make of a row's map, on the map's own cells; all null if the map is gone."""
+def compare_row(
+    row: MappedRow, maps_folder: str, first: Policy, second: Policy, decisions: str | None = None
+) -> Comparison:
+    """Compare the masks that two policies make of a row's map, on the map's own cells; all null if the map is gone.
+
+    decisions: the file of those on single rows, which hold under either policy.
+    """
     known = {name: getattr(row, name) for name in COLUMNS}
     saliency = load_map(maps_folder, row.map_key)
     if saliency is None:
         return Comparison(**known)
     names, masks, thresholds = [], [], []
     for policy in (first, second):
-        name, rule = policy.rule_for(row.category, row.attributes, row.id, row.uri)
+        name, rule = rule_of(row, policy, decisions)
         made = make_mask(rule, saliency.pixels, (SIDE, SIDE))
         names.append(name)
         masks.append(made.alpha >= (0 if rule.how.keeps else 128))  # of a photo that is kept all stays
@@ -89,6 +95,13 @@ def compare_row(row: MappedRow, maps_folder: str, first: Policy, second: Policy)
         iou=in_both / union if union else 1.0,
         flipped=(union - in_both) / cells,
     )
+
+
+def rule_of(row: MappedRow, policy: Policy, decisions: str | None) -> tuple[str, Rule]:
+    """Find the rule that serves a row, and its name."""
+    named = policy.rule_for(row.category, row.attributes, row.id, row.uri)
+    decision = decisions_at(decisions).get(row.id)
+    return named if decision is None else decision.apply(*named)
 
 
 def most_changed(comparisons: Iterable[Comparison], count: int = MOST_CHANGED) -> list[Comparison]:
@@ -135,9 +148,9 @@ def write_comparison(folder: str, comparisons: Iterable[Comparison]) -> dict[str
 class CompareMaps(beam.PTransform):
     """Compare two policies on every row of a report."""
 
-    def __init__(self, maps_folder: str, first: Policy, second: Policy) -> None:
+    def __init__(self, maps_folder: str, first: Policy, second: Policy, decisions: str | None) -> None:
         super().__init__()
-        self.settings = (maps_folder, first, second)
+        self.settings = (maps_folder, first, second, decisions)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         """Map a PCollection of shard names to one of Comparison."""

@@ -23,6 +23,8 @@ REASONS = {
 }
 """Why a row is done: its key in run.json, and in words. The first that applies counts."""
 
+FIRST = 10
+"""How many ids run.json quotes of decisions that no row has."""
 NOT_CHANGED = ("new", "failed", "asked", "unusable")
 """Reasons that are no change of what was there: `--max_changed_fraction` does not count them."""
 
@@ -35,7 +37,7 @@ class PlanCounts:
     unchanged: rows that are carried over. reasons: all others, by REASONS, and `known` those of them that the report
     before knows. photos: to be read. predictions: photos without a map, as far as can be told without reading them.
     pictures: to be rendered. left: pictures that no row claims. rules: rows by the rule that serves them.
-    selected: rows by the words of --only.
+    selected: rows by the words of --only. decided: what is decided on single rows, by id.
     effect: of other settings, on a sample.
     """
 
@@ -51,6 +53,7 @@ class PlanCounts:
     left: int = 0
     rules: Counter[str] = field(default_factory=Counter)
     selected: Counter[str] = field(default_factory=Counter)
+    decided: dict[str, str] = field(default_factory=dict)
     effect: Effect = field(default_factory=Effect)
 
     def add(self, other: PlanCounts) -> None:
@@ -60,10 +63,15 @@ class PlanCounts:
         self.reasons += other.reasons
         self.rules += other.rules
         self.selected += other.selected
+        self.decided |= other.decided
         self.effect.add(other.effect)
 
-    def record(self, unmatched: Iterable[str]) -> dict[str, Any]:
-        """Write the counts as run.json has them. unmatched: names of the policy's rules that serve no row."""
+    def record(self, unmatched: Iterable[str], undecided: Iterable[str]) -> dict[str, Any]:
+        """Write the counts as run.json has them.
+
+        unmatched: names of the policy's rules that serve no row. undecided: ids of decisions that no row has.
+        """
+        undecided = sorted(undecided)
         return {
             "rows": self.rows,
             "unchanged": self.unchanged,
@@ -75,6 +83,9 @@ class PlanCounts:
             "gone": self.gone,
             "pictures_left": self.left,
             "unmatched_rules": list(unmatched),
+            "decisions": dict(sorted(Counter(self.decided.values()).items())),
+            "unmatched_decisions": len(undecided),
+            "first_unmatched_decisions": undecided[:FIRST],
         }
 
 
@@ -115,6 +126,11 @@ def describe(record: dict[str, Any], prune: bool) -> list[str]:
             f"plan: {record['gone']} of the {record['rows_before']} rows before are gone from the manifests; "
             f"{record['pictures_left']} pictures {verb}"
         )
+    if record["decisions"]:
+        lines.append(f"plan: decided one by one: {', '.join(f'{n} {word}' for word, n in record['decisions'].items())}")
+    if count := record["unmatched_decisions"]:
+        first = ", ".join(map(repr, record["first_unmatched_decisions"][:3])) + (", …" if count > 3 else "")
+        lines.append(f"plan: no row that can be used has the id of {count} decisions: {first}")
     if record["unmatched_rules"]:
         lines.append(f"plan: no row matches {', '.join(record['unmatched_rules'])} of the policy: is it spelt right?")
     return lines

@@ -11,7 +11,7 @@ from transforms.errors import NO_SUBJECT, Failure, FatalError, PhotoError, in_on
 from transforms.output.lease import lease_watch
 from transforms.output.maps import store_map
 from transforms.output.naming import output_name
-from transforms.output.pictures import OutputFile, look_at, remove_picture, write_picture
+from transforms.output.pictures import OutputFile, Reason, look_at, remove_picture, write_picture
 from transforms.output.run import RunInfo
 from transforms.output.schema import ReportRow
 from transforms.pixels.encode import ENCODINGS
@@ -43,8 +43,11 @@ def finish(work: Work, info: RunInfo) -> Iterator[Outcome]:
     for row in work.rows:
         report = ReportRow(row.id, row.uri, row.category, row.attributes, status="failed")
         try:
-            report = _with_facts(report, work)
-            if failure is None:
+            name, rule = row.rule(info.settings.pictures.policy, row.decision)
+            report = replace(_with_facts(report, work), decision=row.decision.word if row.decision else None)
+            if failure is None and rule.how.drops:
+                outcome = _drop(row, _under(report, name, rule, info.settings.pictures), info, effort)
+            elif failure is None:
                 outcome = _deliver(row, report, work, cutouts, info, effort)
             else:
                 outcome = _without_cutout(row, report, failure, info, effort)
@@ -69,25 +72,13 @@ def _deliver(
     assert photo is not None  # a photo without failure has been decoded and predicted
     assert saliency is not None
     settings = info.settings.pictures
-    name, rule = settings.policy.rule_for(report.category, report.attributes, report.id, report.uri)
+    name, rule = row.rule(settings.policy, row.decision)
     if rule not in cutouts:
         cutouts[rule] = _render(work.data, photo, saliency, rule, settings, effort)
     cutout = cutouts[rule]
-    report = replace(
-        report,
-        policy_sha256=settings.policy.sha256(),
-        rule=name,
-        rule_sha256=rule.sha256(),
-        settings_sha256=settings_sha256(rule, settings.background, settings.format, settings.keep_metadata),
-        method=rule.method,
-        threshold=cutout.threshold,
-        statistics=cutout.statistics,
-    )
+    report = replace(_under(report, name, rule, settings), threshold=cutout.threshold, statistics=cutout.statistics)
     if not cutout.data:
-        for present in row.present:  # under this policy none is to be seen
-            with effort.step("write"):
-                remove_picture(info.folder, info.run_id, present, "no_subject")
-            effort.counts["images_removed"] += 1
+        _remove_all(row, info, effort, "no_subject")
         failure = Failure("threshold", "no_subject", NO_SUBJECT)
         return Outcome(_with_failure(report, failure), effort, failure)
     output = output_name(report.id, ENCODINGS[cutout.format].extension)
@@ -113,6 +104,33 @@ def _deliver(
             left.append(present)
     report = replace(report, status="processed")
     return Outcome(_with_picture(report, OutputFile(output, sha256, len(cutout.data))), effort, left=tuple(left))
+
+
+def _under(report: ReportRow, name: str, rule: Rule, settings: OutputSettings) -> ReportRow:
+    """Say in a report row which rule serves it."""
+    return replace(
+        report,
+        policy_sha256=settings.policy.sha256(),
+        rule=name,
+        rule_sha256=rule.sha256(),
+        settings_sha256=settings_sha256(rule, settings.background, settings.format, settings.keep_metadata),
+        method=rule.method,
+        sharpen=rule.sharpen,
+    )
+
+
+def _drop(row: PlannedRow, report: ReportRow, info: RunInfo, effort: Effort) -> Outcome:
+    """Give the report row of what is to have no picture."""
+    _remove_all(row, info, effort, "dropped")
+    return Outcome(replace(report, status="dropped"), effort)
+
+
+def _remove_all(row: PlannedRow, info: RunInfo, effort: Effort, why: Reason) -> None:
+    """Remove a row's pictures: under this policy none is to be seen."""
+    for present in row.present:
+        with effort.step("write"):
+            remove_picture(info.folder, info.run_id, present, why)
+        effort.counts["images_removed"] += 1
 
 
 def _render(

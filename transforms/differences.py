@@ -35,7 +35,14 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     for name in SCOPES:
         if name in before and not (name == "sharpen" and other is None):
             told += _changed(name, _word(name, before[name]), _word(name, now.get(name)))
-    return told + _policies(before.get("policy"), now.get("policy"))
+    return told + _policies(before.get("policy"), now.get("policy")) + _decisions(before, now)
+
+
+def _decisions(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    one, other = (record.get("decisions") or {"count": 0, "sha256": None} for record in (before, now))
+    if one["sha256"] == other["sha256"]:
+        return []
+    return [f"decisions on single photos {one['count']} -> {other['count']}"]
 
 
 def _changed(name: str, before: Any, now: Any) -> list[str]:

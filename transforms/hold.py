@@ -10,6 +10,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from transforms.counts import PlanCounts, describe, sum_counts
+from transforms.decisions import decisions_at
 from transforms.errors import DeadEndError
 from transforms.output.forecast import Rates
 from transforms.settings import RunSettings
@@ -22,12 +23,14 @@ SAID = threading.Event()
 
 
 class HoldBrakes(beam.PTransform):
-    """Let a run go on to its photos, unless its plan is more than its brakes allow. rates: of runs before."""
+    """Let a run go on to its photos, unless its plan is more than its brakes allow.
 
-    def __init__(self, settings: RunSettings, rates: Rates | None = None) -> None:
+    rates: of runs before. decisions: as in PlanConfig.
+    """
+
+    def __init__(self, settings: RunSettings, rates: Rates | None = None, decisions: str | None = None) -> None:
         super().__init__()
-        self.settings = settings
-        self.rates = rates
+        self.how = settings, rates, decisions
 
     def expand(self, counts: beam.PCollection) -> beam.PCollection:
         """Map a PCollection of PlanCounts to one of a single dict: what run.json says of the plan.
@@ -36,15 +39,17 @@ class HoldBrakes(beam.PTransform):
             DeadEndError: a brake holds.
         """
         total = counts | "SumCounts" >> beam.CombineGlobally(sum_counts)
-        return total | "Hold" >> beam.Map(hold, self.settings, self.rates)
+        return total | "Hold" >> beam.Map(hold, *self.how)
 
 
-def hold(counts: PlanCounts, settings: RunSettings, rates: Rates | None) -> dict[str, Any]:
+def hold(
+    counts: PlanCounts, settings: RunSettings, rates: Rates | None, decisions: str | None = None
+) -> dict[str, Any]:
     """Say the plan, and stop if a brake holds.
 
     It is a function of the module, as of one inside another Beam would copy PROGRESS and SAID.
     """
-    record = plan_record(counts, settings, rates)
+    record = plan_record(counts, settings, rates, decisions)
     for line in describe(record, settings.prune):
         logging.getLogger("whitesweep").info(line)
     SAID.set()
@@ -57,7 +62,9 @@ def hold(counts: PlanCounts, settings: RunSettings, rates: Rates | None) -> dict
     return record
 
 
-def plan_record(counts: PlanCounts, settings: RunSettings, rates: Rates | None) -> dict[str, Any]:
+def plan_record(
+    counts: PlanCounts, settings: RunSettings, rates: Rates | None, decisions: str | None
+) -> dict[str, Any]:
     """Write a plan as run.json and `plan --json` have it, with the brake that holds and how long it may take.
 
     Raises:
@@ -70,6 +77,7 @@ def plan_record(counts: PlanCounts, settings: RunSettings, rates: Rates | None) 
     names = [] if settings.only else settings.pictures.policy.rule_names()
     unmatched = [name for name in names if not counts.rules[name]]
     brake = brakes.on_plan(counts.earlier, counts.gone, counts.changed) or brakes.on_effect(counts.effect)
-    record = counts.record(unmatched)
+    undecided = () if settings.only else decisions_at(decisions).keys() - counts.decided.keys()
+    record = counts.record(unmatched, undecided)
     seconds = None if rates is None else rates.seconds(counts.rows, counts.photos, counts.predictions)
     return {**record, "seconds": seconds, "brake": brake}

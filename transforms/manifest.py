@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from transforms import storage
 from transforms.credentials import without_password, without_secrets
+from transforms.decisions import NAME as DECISIONS
 from transforms.errors import Failure, FatalError, PhotoError, in_one_line
 from transforms.output.naming import check_id
 from transforms.packing import pack, unpack
@@ -98,6 +99,8 @@ def _resolve(pattern: str) -> list[ManifestFile]:
     if not names:
         what = "no file matches" if storage.has_magic(pattern) else "no such file or folder"
         raise ManifestError(f"--manifest {pattern}: {what}")
+    if len(names) > 1:  # beside manifests, they are none
+        names = [name for name in names if posixpath.basename(storage.path_of(name)) != DECISIONS]
     kinds = {storage.join(os.getcwd(), name): _kind(name) for name in names}
     neither = [name for name, kind in kinds.items() if kind is None]
     if neither and len(names) == 1:

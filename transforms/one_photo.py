@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,9 @@ def cutout_of(
         found = f"{saliency.dtype} {list(saliency.shape)}"
         raise ValueError(f"saliency: expected uint8 [{SIDE}, {SIDE}], not {found}")
     with _decoded(data, settings) as photo:
-        pixels = _map(photo, settings) if saliency is None else np.ascontiguousarray(saliency)
         _, rule = settings.pictures.policy.rule_for(category, dict(attributes))
+        sharpened = replace(settings, sharpening=settings.sharpening_of(rule))
+        pixels = _map(photo, sharpened) if saliency is None else np.ascontiguousarray(saliency)
         with _step("render"):
             cutout = render(bytes(data), photo, SaliencyMap(pixels, ""), rule, settings.pictures)
     if not cutout.data:

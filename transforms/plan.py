@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.counts import PlanCounts
+from transforms.decisions import decisions_at
 from transforms.manifest import BATCH, Batch, pack_rows, photo_key, refuse_duplicates, unpack_rows
 from transforms.output.commit import Gone
 from transforms.output.earlier import Earlier, earlier_of, load_table
@@ -28,16 +29,17 @@ from transforms.output.maps import map_key
 from transforms.output.naming import ENDINGS, IMAGES, id_of_output
 from transforms.output.schema import shard_count, shard_of
 from transforms.packing import pack, unpack
-from transforms.settings import MapSettings, RunSettings
+from transforms.pixels.policy import Rule
+from transforms.settings import RunSettings
 from transforms.storage import SourceFacts
-from transforms.tally import Tally, rendering_sha256, rule_of
+from transforms.tally import Tally, rendering_sha256
 from transforms.types import Carried, ManifestRow, PlannedRow
 
 COLUMNS = (
     *("id", "uri", "category", "attributes", "status", "code", "failing_since", "source_version", "source_sha256"),
     *("output_uri", "output_sha256", "output_bytes"),
-    *("map_key", "model", "weights_sha256", "precision", "settings_sha256", "policy_sha256", "rule"),
-    "foreground_fraction",
+    *("map_key", "model", "weights_sha256", "precision", "sharpen", "settings_sha256", "policy_sha256", "rule"),
+    *("decision", "foreground_fraction"),
 )
 ROWS_TOGETHER = 16
 FEWEST_GROUPS = 256
@@ -50,12 +52,14 @@ class PlanConfig:
     """What the plan is made by.
 
     earlier: the shards of the earlier report. damaged: the table of the ids that a repair does again, a name that is
-    never used twice. rows_before: how many rows the earlier report has, where only some rows are wanted.
+    never used twice. decisions: the file of decisions on single rows, a name that always says the same.
+    rows_before: how many rows the earlier report has, where only some rows are wanted.
     """
 
     settings: RunSettings
     earlier: tuple[str, ...] = ()
     damaged: str | None = None
+    decisions: str | None = None
     rows_before: int = 0
 
 
@@ -79,11 +83,9 @@ def plan_shard(
         present[id_of_output(name)].append((f"{IMAGES}/{name}", size))
     rows = _without_duplicates(rows)
     open_rows = [row for row in rows if row.failure is None and not _settled(row, records, config)]
-    settings = config.settings
-    maps = settings.maps
-    sources = {row.source for row in open_rows} if maps is not None else set()
+    settings, decisions = config.settings, decisions_at(config.decisions)
+    sources = {row.source for row in open_rows} if settings.engine is not None else set()
     facts = storage.source_facts(sources, settings.allow_private)
-    expected = maps if settings.redo == "changed" else None
     todo, positions, changes, claimed, gone = [], [], {}, set(), []
     tally = Tally(settings)
     policy_sha256 = settings.pictures.policy.sha256()
@@ -95,16 +97,15 @@ def plan_shard(
             claimed.add(row.id)
         settled = record is not None and row.failure is None and _settled(row, records, config)
         known = facts.get(row.source)
-        name, rule = rule_of(row, settings.pictures)
-        reason = (
-            None if settled else _why(row, record, files, known, rendering_sha256(rule, settings.pictures), expected)
-        )
+        decision = decisions.get(row.id)
+        name, rule = row.rule(settings.pictures.policy, decision)
+        reason = None if settled else _why(row, record, files, known, rule, settings)
         if record is not None and reason is None:
             positions.append(position)
-            tally.carried(row, name)
+            tally.carried(row, name, decision)
             now: dict[str, Any] = {"category": row.category, "attributes": row.attributes}
             if not settled:  # its rule is the same, the policy around it need not be
-                now |= {"policy_sha256": policy_sha256, "rule": name}
+                now |= {"policy_sha256": policy_sha256, "rule": name, "decision": decision and decision.word}
             if any(record[name] != value for name, value in now.items()):
                 changes[position] = now
             gone += [Gone(row.id, file) for file, _ in files if file != record["output_uri"]]
@@ -113,9 +114,10 @@ def plan_shard(
         before = record and earlier_of(record)
         if record is None and row.failure is not None:
             before = duplicates.get(row.id)
-        found = (group, before, tuple(file for file, _ in files))
-        todo.append(PlannedRow(*(*row.values(), *found)))
-        tally.to_do(row, record, known, reason or "asked", name, rule)
+        found = (group, before, tuple(file for file, _ in files), decision)
+        planned = PlannedRow(*(*row.values(), *found))
+        todo.append(planned)
+        tally.to_do(planned, record, known, reason or "asked", name, rule)
     if settings.only:  # whatever else there is stays as it is
         rest = [(position, id) for position, id in standing if id not in claimed]
         positions += [position for position, _ in rest]
@@ -147,27 +149,29 @@ def _why(
     record: dict[str, Any] | None,
     files: Listed,
     facts: SourceFacts | None,
-    rendering: str,
-    maps: MapSettings | None,
+    rule: Rule,
+    settings: RunSettings,
 ) -> str | None:
     """Say why a row is done, as counts.REASONS has it; None if photo, settings and picture are what the report says.
 
-    rendering, maps: the settings of this run, the first as a digest; maps None if every row is done again.
     What failed is tried again, but where photo and settings alone decide it: then it has no picture, now as before.
     """
     if row.failure is not None:
         return "unusable"
     if record is None:
         return "new"
+    if rule.how.drops:
+        return None if record["status"] == "dropped" and not files else "rendering"
     if record["status"] == "failed" and record["code"] != "no_subject":
         return "failed"
-    if maps is None:
+    maps = settings.maps_of(rule)
+    if settings.redo != "changed" or maps is None:
         return "asked"
     if facts is None or facts.version != record["source_version"] or row.uri != record["uri"]:
         return "photo"
     if record["map_key"] != map_key(record["source_sha256"], maps):
         return "map"
-    if record["settings_sha256"] != rendering:
+    if record["settings_sha256"] != rendering_sha256(rule, settings.pictures):
         return "rendering"
     there = (record["output_uri"], record["output_bytes"]) in files if record["output_uri"] else not files
     return None if there else "picture"

@@ -7,9 +7,10 @@ output settings), in a full run too, and the map is always taken at its stored p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
@@ -21,11 +22,13 @@ from transforms.deliver import finish
 from transforms.early_stop import early_stop
 from transforms.errors import FatalError, PhotoError
 from transforms.manifest import photo_key, unpack_rows
+from transforms.output.earlier import reported_key
 from transforms.output.lease import lease_watch
 from transforms.output.maps import load_map, map_key
 from transforms.output.run import RunInfo
 from transforms.pixel_budget import PIXELS, bytes_to_render
 from transforms.pixels.decode import decode_opened, open_photo
+from transforms.pixels.policy import Rule
 from transforms.pixels.sharpen import network_input
 from transforms.progress import HEARTBEAT, FaultWatch
 from transforms.saliency import PredictSaliency
@@ -41,12 +44,17 @@ NAMESPACE = "ProcessPhotos"
 def prepare(rows: Iterable[PlannedRow], info: RunInfo) -> Work:
     """Read and decode the photo that the rows name; look its map up, or make the input for the network.
 
+    The rows are of one photo, and their rules want it treated alike.
+
     Raises:
         FatalError: no other photo could be prepared either.
     """
     rows = tuple(sorted(rows, key=lambda row: row.id))
     work = Work(rows, failure=rows[0].failure)
     if work.failure:
+        return work
+    rule = _rule(rows[0], info.settings)
+    if rule.how.drops:
         return work
     effort = work.effort
     try:
@@ -63,30 +71,33 @@ def prepare(rows: Iterable[PlannedRow], info: RunInfo) -> Work:
             work.held.photo = photo = decode_opened(image)
         del image
         with effort.step("maps"):
-            work = find_map(work, info.settings)
+            work = find_map(work, rule, info.settings)
         if work.saliency is not None:
             return work
         with effort.step("sharpen"):
-            return replace(work, network_input=network_input(photo, info.settings.sharpening))
+            return replace(work, network_input=network_input(photo, info.settings.sharpening_of(rule)))
     except FatalError:
         raise
     except Exception as error:
         return replace(work, failure=failure_of("decode", error))
 
 
-def find_map(work: Work, settings: RunSettings) -> Work:
+def find_map(work: Work, rule: Rule, settings: RunSettings) -> Work:
     """Take the photo's map from the store: the one an earlier report names, or the one our own settings would make.
+
+    rule: of its rows, as far as it is about the map.
 
     Raises:
         PhotoError: no_map, if there is none and the network may not be asked.
     """
     assert work.source_sha256 is not None
-    own, maps, reported = settings.maps_folder, settings.maps, settings.reported_maps
+    own, maps, reported = settings.maps_folder, settings.maps_of(rule), settings.reported_maps
     for row in work.rows if reported is not None else ():
         earlier = row.earlier
-        if earlier is not None and earlier.map_key is not None and earlier.source_sha256 == work.source_sha256:
-            for folder in dict.fromkeys((own, str(reported))):
-                saliency = load_map(folder, earlier.map_key)
+        if earlier is not None and earlier.source_sha256 == work.source_sha256:
+            key = reported_key(earlier, rule, settings)
+            for folder in () if key is None else dict.fromkeys((own, str(reported))):
+                saliency = load_map(folder, str(key))
                 if saliency is not None:  # if it is another folder's, it is stored here too: an output needs no other
                     return replace(work, saliency=saliency, origin=earlier.origin, is_new_map=folder != own)
     if maps is None:
@@ -96,9 +107,20 @@ def find_map(work: Work, settings: RunSettings) -> Work:
     return replace(work, map_key=key, saliency=saliency, origin=maps.origin)
 
 
-def _place(row: PlannedRow) -> tuple[str, str]:
-    """Place photos of equal bytes one after the other, and rows of one photo side by side."""
-    return row.group, photo_key(row)
+def _rule(row: PlannedRow, settings: RunSettings) -> Rule:
+    return row.rule(settings.pictures.policy, row.decision)[1]
+
+
+def together(rows: Iterable[PlannedRow], settings: RunSettings) -> Iterator[list[PlannedRow]]:
+    """Give the rows of one photo whose rules want it treated alike; photos of equal bytes one after the other."""
+
+    def place(row: PlannedRow) -> tuple[str, str, int, bool]:
+        rule = _rule(row, settings)
+        return row.group, photo_key(row), -1 if rule.sharpen is None else rule.sharpen, rule.how.drops
+
+    placed = sorted(((place(row), row) for row in rows), key=itemgetter(0))
+    for _, group in groupby(placed, key=lambda one: one[0][1:]):
+        yield [row for _, row in group]
 
 
 class _Prepare(beam.DoFn):
@@ -115,8 +137,8 @@ class _Prepare(beam.DoFn):
     def process(self, keyed: tuple[int, Iterable[bytes]], plan: Any = None) -> Iterable[Work]:
         if plan is not None:
             early_stop(self.info.run_id, self.info.settings.max_failure_fraction).expect(plan["rows"])
-        together = sorted((row for part in keyed[1] for row in unpack_rows(part, PlannedRow)), key=_place)
-        for _, rows in groupby(together, key=photo_key):
+        rows_of_photos = (row for part in keyed[1] for row in unpack_rows(part, PlannedRow))
+        for rows in together(rows_of_photos, self.info.settings):
             if self.lease_watch.is_over():  # what has begun is finished, nothing more is begun
                 return
             yield prepare(rows, self.info)

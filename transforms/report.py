@@ -23,6 +23,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from model.machine import give_back
 from transforms.beam_faults import sole_output
 from transforms.brakes import Effect
+from transforms.decisions import is_meant
 from transforms.errors import PhotoError
 from transforms.network import release_engine
 from transforms.output.commit import (
@@ -45,7 +46,9 @@ from transforms.steps import Effort
 from transforms.types import Carried, Outcome, Packed
 
 PACKED_ROWS = 1000
-COMPARED = ["id", "settings_sha256", "category", "foreground_fraction"]
+COMPARED = ["id", "settings_sha256", "category", "foreground_fraction", "decision"]
+STANDING = ("failed", "dropped")
+"""Statuses that a row keeps when it is carried over; any other becomes `unchanged`."""
 ROW_GROUP = 10_000
 
 
@@ -64,9 +67,9 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def carry(table: pa.Table, carried: Carried) -> pa.Table:
-    """Take rows of the earlier report into the new one: what was finished is unchanged, what failed stays failed."""
+    """Take rows of the earlier report into the new one: what was finished is unchanged, all else is as it was."""
     rows = table.take(pa.array(carried.positions, pa.int64()))
-    status = ["failed" if before == "failed" else "unchanged" for before in rows["status"].to_pylist()]
+    status = [before if before in STANDING else "unchanged" for before in rows["status"].to_pylist()]
     rows = _set(rows, "status", pa.array(status, SCHEMA.field("status").type))
     rows = _set(rows, "picture_changed", pa.array([False] * len(rows), pa.bool_()))
     for name in {name for changed in carried.changes.values() for name in changed}:
@@ -109,16 +112,23 @@ def write_shard(
 
 
 def compare_rules(fresh: pa.Table, earlier: Sequence[str], shard: int, shards: int) -> Effect:
-    """Compare the foregrounds of new rows with those of the report before, where the settings of the picture differ."""
-    effect = Effect()
-    rows = {row["id"]: row for row in fresh.select(COMPARED).to_pylist() if row["foreground_fraction"] is not None}
+    """Compare the foregrounds of new rows with those of the report before, where the settings of the picture differ.
+
+    Rows that are decided one by one do not count: that is meant.
+    """
+    effect, rows = Effect(), {}
+    for row in fresh.select([*COMPARED, "status"]).to_pylist():
+        if row["status"] == "dropped":
+            row["foreground_fraction"] = 0.0
+        if row["foreground_fraction"] is not None:
+            rows[row["id"]] = row
     if not rows or not earlier:
         return effect
     before = load_table(earlier, shard, shards).select([*COMPARED, "output_uri"])
     found = [at for at, id in enumerate(before["id"].to_pylist()) if id in rows]
     for old in before.take(pa.array(found, pa.int64())).to_pylist():
         row = rows[old["id"]]
-        if not old["output_uri"] or old["foreground_fraction"] is None:
+        if not old["output_uri"] or old["foreground_fraction"] is None or is_meant(old["decision"], row["decision"]):
             continue
         if old["settings_sha256"] != row["settings_sha256"]:
             foreground = row["foreground_fraction"]

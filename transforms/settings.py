@@ -6,7 +6,7 @@ Whatever decides the bytes of an output is in it, once. What a run finds out by 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from model.engine import EngineConfig
@@ -14,7 +14,7 @@ from transforms import storage
 from transforms.brakes import Brakes
 from transforms.errors import PhotoError
 from transforms.pixels.decode import Limits
-from transforms.pixels.policy import Policy, PolicyError, parse_canonical, parse_policy, plain_policy
+from transforms.pixels.policy import Policy, PolicyError, Rule, parse_canonical, parse_policy, plain_policy
 from transforms.pixels.render import OutputSettings
 from transforms.pixels.sharpen import Sharpening
 from weights.files import WeightsFile
@@ -52,6 +52,15 @@ class MapSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionsFile:
+    """A file of decisions on single photos (decisions.py). file: as given, but absolute. count: of ids."""
+
+    file: str
+    sha256: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunSettings:
     """What a run is asked for.
 
@@ -61,7 +70,8 @@ class RunSettings:
     only: ids and patterns of the rows that are done at all; all if there is none.
     redo: one of REDO. prune: remove at the end the pictures that no row claims.
     engine: what predicts new maps, every choice made; None if the network may not be asked.
-    pictures: how a cutout is made of a photo and its map. limits: what a photo may cost.
+    pictures: how a cutout is made of a photo and its map. decisions: on single photos, before any rule.
+    limits: what a photo may cost.
     allow_private: whether web servers may be at private addresses.
     max_failure_fraction: of more failed rows the run fails, and of a clear majority it stops early.
     brakes: what else stops it.
@@ -80,6 +90,7 @@ class RunSettings:
     engine: EngineConfig | None = None
     sharpening: Sharpening = field(default_factory=Sharpening)
     pictures: OutputSettings = field(default_factory=OutputSettings)
+    decisions: DecisionsFile | None = None
     limits: Limits = field(default_factory=Limits)
     allow_private: bool = False
     max_failure_fraction: float = 1.0
@@ -97,11 +108,20 @@ class RunSettings:
 
     @property
     def maps(self) -> MapSettings | None:
-        """How new maps are made; None if the network may not be asked."""
+        """How new maps are made, where a rule does not say otherwise; None if the network may not be asked."""
         if self.engine is None:
             return None
         weights = self.engine.weights
         return MapSettings(MapOrigin(weights.model, weights.sha256, self.engine.precision), self.sharpening)
+
+    def maps_of(self, rule: Rule) -> MapSettings | None:
+        """Tell how new maps are made of photos that a rule serves; None if the network may not be asked."""
+        maps = self.maps
+        return maps and replace(maps, sharpening=self.sharpening_of(rule))
+
+    def sharpening_of(self, rule: Rule) -> Sharpening:
+        """Tell how photos that a rule serves are sharpened."""
+        return self.sharpening if rule.sharpen is None else Sharpening(percent=rule.sharpen)
 
     @property
     def earlier_folder(self) -> str:
@@ -146,6 +166,7 @@ class RunSettings:
             "sharpen": self.sharpening.percent,
             "policy": pictures.policy.canonical(),
             "policy_sha256": pictures.policy.sha256(),
+            "decisions": self.decisions and asdict(self.decisions),
             "background": pictures.background,
             "format": pictures.format,
             "keep_metadata": pictures.keep_metadata,
@@ -171,7 +192,7 @@ class RunSettings:
         if record.get("version") != SETTINGS_VERSION:
             raise SettingsError("another version of whitesweep wrote it")
         try:
-            network, background = record["network"], record["background"]
+            network, background, decisions = record["network"], record["background"], record.get("decisions")
             return RunSettings(
                 output=record["output"],
                 command=record["command"],
@@ -195,6 +216,7 @@ class RunSettings:
                     record["format"],
                     record["keep_metadata"],
                 ),
+                decisions=decisions and DecisionsFile(decisions["file"], decisions["sha256"], decisions["count"]),
                 limits=Limits(record["max_bytes"], record["max_pixels"]),
                 allow_private=record["allow_private_addresses"],
                 max_failure_fraction=record["max_failure_fraction"],

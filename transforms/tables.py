@@ -68,22 +68,22 @@ class TableError(Exception):
     """A file that is no table of photos; one line that says why, and what to do."""
 
 
-def read_csv(stream: IO[bytes]) -> Iterator[tuple[int, Record]]:
+def read_csv(stream: IO[bytes], needed: str = "uri") -> Iterator[tuple[int, Record]]:
     r"""Read a CSV file, in UTF-8 or UTF-16, whose first line names the columns.
 
-    Fields are separated by commas; by semicolons, tabs or `|` if only so there is a uri column, or if a first line
-    `sep=;` says so. Lines end with \n, \r\n or \r; an empty line is no record. A field that begins with `"` is
-    quoted: delimiters and line ends belong to it, `""` is a quote, and it ends with a quote before a delimiter or a
+    Fields are separated by commas; by semicolons, tabs or `|` if only so there is the column that is needed, or if a
+    first line `sep=;` says so. Lines end with \n, \r\n or \r; an empty line is no record. A field that begins with `"`
+    is quoted: delimiters and line ends belong to it, `""` is a quote, and it ends with a quote before a delimiter or a
     line end. In any other field quotes are text (`19" monitor`). Where a quote is opened and not closed in this way,
     the line in which that record begins is wrong, and reading goes on with the next one. The search for its end is
     given up after LONGEST_RECORD characters, and lines that have been searched in vain are not searched again.
 
     Raises:
-        TableError: it is something else, or has no uri column.
+        TableError: it is something else, or lacks the column that is needed.
         OSError, EOFError: it cannot be read to its end.
     """
     lines = _Lines(_read_lines(stream))
-    columns, delimiter = _read_header(lines)
+    columns, delimiter = _read_header(lines, needed)
     width = len(columns)
     for number, fields in _csv_records(lines, delimiter):
         if isinstance(fields, str):
@@ -95,7 +95,7 @@ def read_csv(stream: IO[bytes]) -> Iterator[tuple[int, Record]]:
             yield number, {name: value for name, value in zip(columns, fields, strict=False) if value and name}
 
 
-def _read_header(lines: _Lines) -> tuple[list[str], str]:
+def _read_header(lines: _Lines, needed: str) -> tuple[list[str], str]:
     """Read the first record: the names of the columns, and the delimiter."""
     try:
         separator = _SEPARATOR.fullmatch(next(lines, ""))
@@ -106,10 +106,10 @@ def _read_header(lines: _Lines) -> tuple[list[str], str]:
     delimiters = separator[1] if separator else DELIMITERS
     for delimiter in delimiters:
         fields = _first_fields(lines, delimiter)
-        if "uri" in map(own_name, fields):
-            return _named(fields), delimiter
+        if needed in map(own_name, fields):
+            return _named(fields, needed), delimiter
         lines.give_back()
-    return _named(_first_fields(lines, delimiters[0])), delimiters[0]
+    return _named(_first_fields(lines, delimiters[0]), needed), delimiters[0]
 
 
 def _first_fields(lines: _Lines, delimiter: str) -> list[str]:
@@ -179,13 +179,13 @@ def _csv_records(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str]
             yield taken[0][0], fields
 
 
-def _named(columns: Iterable[str]) -> list[str]:
-    """Clean the names of columns, and see that there is one of a uri, and none twice."""
+def _named(columns: Iterable[str], needed: str = "uri") -> list[str]:
+    """Clean the names of columns, and see that the one that is needed is there, and none twice."""
     columns = [own_name(name) for name in columns]
     named = [name for name in columns if name]
-    if "uri" not in named:
+    if needed not in named:
         found = "".join(c if c.isprintable() else "?" for c in ", ".join(columns)[:80]) or "none"
-        raise TableError(f"no uri column in the first line; its columns are {found}")
+        raise TableError(f"no {needed} column in the first line; its columns are {found}")
     for name in named:
         if named.count(name) > 1:
             raise TableError(f"two columns have the same name, {name!r} (small letters or capitals, spaces around it)")

@@ -6,6 +6,8 @@ from typing import Any
 
 from transforms import storage
 from transforms.counts import NOT_CHANGED, PlanCounts
+from transforms.decisions import Decision, is_meant
+from transforms.output.earlier import reported_key
 from transforms.output.maps import map_key, map_uri
 from transforms.pixels.policy import Rule
 from transforms.pixels.render import OutputSettings, settings_sha256
@@ -13,7 +15,7 @@ from transforms.selection import matches
 from transforms.settings import RunSettings
 from transforms.storage import SourceFacts
 from transforms.trial import Candidate, try_rules
-from transforms.types import ManifestRow
+from transforms.types import ManifestRow, PlannedRow
 
 PROBED = 200
 """Maps of other settings that are looked for in the store, in each shard; the others are taken to be as these."""
@@ -29,15 +31,17 @@ class Tally:
         self._unknown: dict[str, str] = {}
         self._candidates: list[Candidate] = []
 
-    def carried(self, row: ManifestRow, rule_name: str) -> None:
+    def carried(self, row: ManifestRow, rule_name: str, decision: Decision | None) -> None:
         """Count a row that stays as it is."""
         self._counts.unchanged += 1
-        self._count(row, rule_name)
+        self._count(row, rule_name, decision)
 
-    def _count(self, row: ManifestRow, rule_name: str) -> None:
+    def _count(self, row: ManifestRow, rule_name: str, decision: Decision | None) -> None:
         counts = self._counts
         counts.rows += 1
         counts.rules[rule_name] += 1
+        if decision is not None:
+            counts.decided[row.id] = decision.word
         if self.settings.only:
             counts.selected.update(matches(self.settings.only, row.id))
 
@@ -48,7 +52,7 @@ class Tally:
 
     def to_do(
         self,
-        row: ManifestRow,
+        row: PlannedRow,
         record: dict[str, Any] | None,
         facts: SourceFacts | None,
         reason: str,
@@ -62,28 +66,40 @@ class Tally:
         if row.failure is not None:
             counts.rows += 1
             return
-        self._count(row, rule_name)
-        counts.pictures += 1
-        key = self._map_of(row, record, facts)
+        self._count(row, rule_name, row.decision)
+        if not rule.how.drops:
+            counts.pictures += 1
+            self._look_at_map(row, record, facts, rule)
+        if record is None or record["foreground_fraction"] is None:
+            return
+        if is_meant(record["decision"], row.decision.word if row.decision else None):
+            return
+        if record["output_uri"] and record["settings_sha256"] != rendering_sha256(rule, settings.pictures):
+            category, foreground = row.category, record["foreground_fraction"]
+            self._candidates.append(Candidate(row.id, category, record["map_key"], rule, foreground))
+
+    def _look_at_map(
+        self, row: PlannedRow, record: dict[str, Any] | None, facts: SourceFacts | None, rule: Rule
+    ) -> None:
+        settings = self.settings
+        key = self._map_of(row, record, facts, rule)
         stored = record is not None and key is not None and key == record["map_key"] and settings.redo != "anew"
         self._predicted[row.source] = settings.engine is not None and not stored
         if key is not None and not stored and settings.redo != "anew":
             self._unknown[row.source] = key
-        if record is None or not stored or record["foreground_fraction"] is None or not record["output_uri"]:
-            return
-        if record["settings_sha256"] != rendering_sha256(rule, settings.pictures):
-            category, foreground = row.category, record["foreground_fraction"]
-            self._candidates.append(Candidate(row.id, category, record["map_key"], rule, foreground))
 
-    def _map_of(self, row: ManifestRow, record: dict[str, Any] | None, facts: SourceFacts | None) -> str | None:
+    def _map_of(
+        self, row: PlannedRow, record: dict[str, Any] | None, facts: SourceFacts | None, rule: Rule
+    ) -> str | None:
         """Give the key of the map that this photo will need; None if that cannot be told without reading it."""
         if record is None or record["source_sha256"] is None or row.uri != record["uri"]:
             return None
         if self.settings.reported_maps is not None:
-            return None if record["map_key"] is None else str(record["map_key"])
-        if self.settings.maps is None or facts is None or facts.version != record["source_version"]:
+            return None if row.earlier is None else reported_key(row.earlier, rule, self.settings)
+        maps = self.settings.maps_of(rule)
+        if maps is None or facts is None or facts.version != record["source_version"]:
             return None
-        return map_key(record["source_sha256"], self.settings.maps)
+        return map_key(record["source_sha256"], maps)
 
     def counts(self, earlier: int, gone: int, left: int) -> PlanCounts:
         """Give the counts. earlier: rows of the report before; gone: those that no row claims; left: pictures."""
@@ -99,11 +115,6 @@ class Tally:
             folders = [settings.maps_folder, settings.reported_maps or settings.maps_folder]
             counts.effect = try_rules(self._candidates, folders)
         return counts
-
-
-def rule_of(row: ManifestRow, pictures: OutputSettings) -> tuple[str, Rule]:
-    """Find the rule that serves a row, and its name."""
-    return pictures.policy.rule_for(row.category, row.attributes, row.id, row.uri)
 
 
 def rendering_sha256(rule: Rule, pictures: OutputSettings) -> str:

@@ -34,6 +34,9 @@ def try_rules(candidates: Iterable[Candidate], folders: Iterable[str]) -> Effect
     for one in sorted(candidates, key=lambda candidate: candidate.id):
         if effect.count(one.category) >= SAMPLE:
             continue
+        if one.rule.how.drops or one.rule.how.whitens:
+            effect.compare(one.category, one.foreground, 0.0, True)
+            continue
         try:
             saliency = next((found for folder in folders if (found := load_map(folder, one.map_key))), None)
         except PhotoError:

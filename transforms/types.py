@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from transforms.decisions import Decision
 from transforms.errors import Failure
 from transforms.output.commit import Gone
 from transforms.output.earlier import Earlier
 from transforms.output.schema import ReportRow
 from transforms.packing import pack, unpack
+from transforms.pixels.policy import Policy, Rule
 from transforms.steps import Effort
 
 
@@ -40,6 +42,11 @@ class ManifestRow:
         where = (self.manifest, self.line, self.failure)
         return (self.id, self.uri, self.source, self.category, self.attributes, *where)
 
+    def rule(self, policy: Policy, decision: Decision | None) -> tuple[str, Rule]:
+        """Find the rule that serves the row, and its name. decision: what is decided on it alone."""
+        named = policy.rule_for(self.category, self.attributes, self.id, self.uri)
+        return named if decision is None else decision.apply(*named)
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedRow(ManifestRow):
@@ -47,15 +54,17 @@ class PlannedRow(ManifestRow):
 
     group: what rows of equal photos have in common. earlier: what the earlier report says of this id.
     present: the names of the pictures of this id that are in the output folder already.
+    decision: what is decided on this row alone.
     """
 
     group: str = ""
     earlier: Earlier | None = None
     present: tuple[str, ...] = ()
+    decision: Decision | None = None
 
     def values(self) -> tuple[Any, ...]:
         """Give all fields in order, as ManifestRow's does."""
-        return (*ManifestRow.values(self), self.group, self.earlier, self.present)
+        return (*ManifestRow.values(self), self.group, self.earlier, self.present, self.decision)
 
 
 @dataclass(frozen=True, slots=True)

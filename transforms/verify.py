@@ -33,7 +33,7 @@ COLUMNS = ["id", "status", "stage", "code", "output_uri", "output_sha256", "outp
 
 MADE = [
     *("id", "status", "source_sha256", "output_uri", "output_sha256"),
-    *("map_key", "model", "weights_sha256", "precision"),
+    *("map_key", "model", "weights_sha256", "precision", "sharpen"),
 ]
 
 PROBLEMS = {
@@ -92,11 +92,13 @@ def check_rows(rows: Iterable[dict[str, Any]], shard: int, shards: int) -> Itera
         wrong = None
         if shard_of(id, shards) != shard:
             wrong = "belongs in another shard"
-        elif row["status"] not in ("processed", "unchanged", "failed"):
+        elif row["status"] not in ("processed", "unchanged", "failed", "dropped"):
             wrong = f"has the status {row['status']}"
         elif (row["status"] == "failed") != (row["code"] is not None):
             wrong = "has a failure code and no failure, or the other way round"
-        elif row["status"] != "failed" and None in (row["output_uri"], row["map_key"]):
+        elif row["status"] == "dropped" and row["output_uri"] is not None:
+            wrong = "is dropped and has a picture"
+        elif row["status"] in ("processed", "unchanged") and None in (row["output_uri"], row["map_key"]):
             wrong = f"is {row['status']} without a picture or a map"
         elif row["output_uri"] is not None and not _is_output_of(id, row["output_uri"]):
             wrong = f"has the picture of another id, {row['output_uri']}"

@@ -15,16 +15,18 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.errors import DeadEndError, PhotoError
+from transforms.output.maps import map_key
 from transforms.output.pictures import OutputFile
 from transforms.output.schema import SCHEMA, missing_shards, shards_before
-from transforms.settings import MapOrigin
+from transforms.pixels.policy import Rule
+from transforms.settings import MapOrigin, MapSettings, RunSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
     """What an earlier report says of a row: which photo it was, its map and what made it, its picture, its failure.
 
-    failing_since: as in ReportRow.
+    failing_since, sharpen: as in ReportRow.
     """
 
     source_sha256: str | None
@@ -33,6 +35,7 @@ class Earlier:
     output: OutputFile | None
     code: str | None
     failing_since: str | None = None
+    sharpen: int | None = None
 
 
 class NoReportError(Exception):
@@ -156,4 +159,17 @@ def earlier_of(record: dict[str, Any]) -> Earlier:
     if record["output_uri"] is not None:
         output = OutputFile(record["output_uri"], record["output_sha256"], record["output_bytes"])
     failing_since = record.get("failing_since")  # before version 4 of the report nobody knew
-    return Earlier(record["source_sha256"], record["map_key"], origin, output, record["code"], failing_since)
+    sharpen = record.get("sharpen")
+    return Earlier(record["source_sha256"], record["map_key"], origin, output, record["code"], failing_since, sharpen)
+
+
+def reported_key(earlier: Earlier, rule: Rule, settings: RunSettings) -> str | None:
+    """Name the map of a photo that an earlier report knows, for a run that takes whatever map that names.
+
+    It is the one that is named, unless the rule wants the photo sharpened otherwise, or the rule before did.
+    """
+    if earlier.map_key is None or earlier.sharpen == rule.sharpen:
+        return earlier.map_key
+    assert earlier.source_sha256 is not None
+    assert earlier.origin is not None  # as there is a map
+    return map_key(earlier.source_sha256, MapSettings(earlier.origin, settings.sharpening_of(rule)))

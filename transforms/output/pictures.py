@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from transforms import storage
 from transforms.output.lease import lease_watch
 
-Reason = Literal["pruned", "no_subject", "replaced"]
-"""Why a picture may be removed: no row of the manifests has it and --prune was given; the policy fails the row; or its
-successor in another format is written."""
+Reason = Literal["pruned", "no_subject", "dropped", "replaced"]
+"""Why a picture may be removed: no row of the manifests has it and --prune was given; the policy fails the row, or
+drops it; or its successor in another format is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def remove_picture(folder: str, run_id: str, name: str, why: Reason) -> None:
     Raises:
         FatalError: the folder is another run's by now. PhotoError: write_failed.
     """
-    assert why in ("pruned", "no_subject", "replaced")
+    assert why in get_args(Reason)
     lease_watch(folder, run_id).refuse_lost()
     storage.delete(f"{folder}/{name}", below=folder)
 

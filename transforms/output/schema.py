@@ -23,6 +23,7 @@ class ReportRow:
 
     picture_changed: whether the picture is another one than in the report before, is new, or is no longer there.
     failing_since: the start of the first run of the unbroken series in which the row has failed, UTC.
+    sharpen: of the rule, None where the run's holds. decision: what was decided on this row alone.
     """
 
     id: str
@@ -52,7 +53,9 @@ class ReportRow:
     rule: str | None = None
     rule_sha256: str | None = None
     settings_sha256: str | None = None
+    decision: str | None = None
     method: str | None = None
+    sharpen: int | None = None
     threshold: float | None = None
     statistics: MaskStatistics | None = None
 

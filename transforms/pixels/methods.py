@@ -39,11 +39,15 @@ THRESHOLD = Range(LEAST, 1, 0.7)
 class Method:
     """A threshold method. parameters: its own, by name.
 
+    keeps: the photo stays as it is. whitens: nothing of it stays. drops: there is to be no picture at all.
+
     Probabilities are 0..1, maps uint8 [320, 320] of probability × 255.
     """
 
     parameters: ClassVar[Mapping[str, Range]] = {}
     keeps: ClassVar[bool] = False
+    whitens: ClassVar[bool] = False
+    drops: ClassVar[bool] = False
 
     def problem(self, given: Parameters) -> str | None:
         """Say in one line what is wrong with parameters that are each in their range; None if nothing is."""
@@ -72,6 +76,26 @@ class Keep(Fixed):
     """The photo stays as it is; what is said of a mask is of the one at the threshold."""
 
     keeps = True
+
+
+class White(Method):
+    """A picture of the background alone, as large as the photo."""
+
+    whitens = True
+
+    def threshold(self, given: Parameters, pixels: Pixels) -> None:
+        """Give none."""
+        return None
+
+    def alpha(self, given: Parameters, threshold: float | None) -> Pixels:
+        """Keep nothing."""
+        return np.zeros(256, np.uint8)
+
+
+class Drop(White):
+    """There is no picture, and the photo is not even read."""
+
+    whitens, drops = False, True
 
 
 class Otsu(Method):
@@ -174,6 +198,8 @@ METHODS: dict[str, Method] = {  # each is also a row in docs/reference.md
     "hysteresis": Hysteresis(),
     "ladder": Ladder(),
     "keep": Keep(),
+    "white": White(),
+    "drop": Drop(),
 }
 """Each method, by the name that policies and reports give it."""
 DEFAULT_METHOD = "fixed"

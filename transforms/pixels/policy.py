@@ -34,6 +34,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 SIZES = {"minimum_component": Range(0, 102_400, 0, whole=True), "fill_below": Range(0, 102_400, 102_400, whole=True)}
 """Sizes in cells of the map, of which there are 102,400."""
+SHARPEN = Range(0, 1000, 150, whole=True)
+"""Percent; 0 is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Rule:
     holes, fill_below: enclosed background smaller than this many cells is kept or filled. on_no_subject: an empty mask
     is a failed row, the original photo, or a white picture. on_already_white: a photo that is on white already goes
     through or is kept. normalize: `minmax` stretches each map to 0..1, as the authors' scripts and rembg do.
+    sharpen: how much the photo is sharpened for the network, percent; None for what the run says. The one setting that
+    asks for another map.
     """
 
     method: str = DEFAULT_METHOD
@@ -55,6 +59,7 @@ class Rule:
     on_no_subject: str = "fail"
     on_already_white: str = "process"
     normalize: str = "raw"
+    sharpen: int | None = None
 
     @property
     def how(self) -> Method:
@@ -67,6 +72,8 @@ class Rule:
         form["parameters"] = dict(self.parameters)
         if self.holes == "keep":
             del form["fill_below"]
+        if self.sharpen is None:
+            del form["sharpen"]
         return form
 
     def sha256(self) -> str:
@@ -186,16 +193,32 @@ def parse_canonical(form: dict[str, Any]) -> Policy:
     Raises:
         PolicyError: it is none.
     """
-
-    def flat(rule: dict[str, Any]) -> dict[str, Any]:
-        return {**{name: value for name, value in rule.items() if name != "parameters"}, **rule["parameters"]}
-
     tables = {
-        "default": flat(form["default"]),
-        "rule": [flat(rule) for rule in form["rules"]],
-        "category": {name: flat(rule) for name, rule in form["categories"].items()},
+        "default": _flat(form["default"]),
+        "rule": [_flat(rule) for rule in form["rules"]],
+        "category": {name: _flat(rule) for name, rule in form["categories"].items()},
     }
     return parse_policy(tables, "run.json")
+
+
+def change_rule(rule: Rule, table: dict[str, Any], where: str) -> Rule:
+    """Give a rule with some of its settings changed. A method's parameters stand for the method as a whole.
+
+    So `threshold = 0.5` alone is the method `fixed`, whatever the rule had; without any of them its method stays.
+    Whether a table can be used does not depend on the rule.
+
+    Raises:
+        PolicyError: a setting is not what it may be.
+    """
+    before = _flat(rule.canonical())
+    shared = {"sharpen", *SIZES, *CHOICES}
+    if table.keys() <= shared:
+        return _rule({**before, **table}, where)
+    return _rule({**{name: value for name, value in before.items() if name in shared}, **table}, where)
+
+
+def _flat(rule: dict[str, Any]) -> dict[str, Any]:
+    return {**{name: value for name, value in rule.items() if name != "parameters"}, **rule["parameters"]}
 
 
 def _inherit(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
@@ -211,7 +234,7 @@ def _rule(table: Any, where: str) -> Rule:
     if not isinstance(method, str) or method not in METHODS:
         raise PolicyError(f"{where}: method {method!r} is none of {', '.join(METHODS)}")
     own = METHODS[method].parameters
-    _known(table, ("method", *own, *SIZES, *CHOICES), where)
+    _known(table, ("method", *own, *SIZES, *CHOICES, "sharpen"), where)
     parameters = {name: _number(table.get(name, span.default), span, f"{where}: {name}") for name, span in own.items()}
     if problem := METHODS[method].problem(parameters):
         raise PolicyError(f"{where}: {problem}")
@@ -222,6 +245,8 @@ def _rule(table: Any, where: str) -> Rule:
         settings[name] = table.get(name, choices[0])
         if settings[name] not in choices:
             raise PolicyError(f"{where}: {name} {settings[name]!r} is none of {', '.join(choices)}")
+    if "sharpen" in table:
+        settings["sharpen"] = int(_number(table["sharpen"], SHARPEN, f"{where}: sharpen"))
     return Rule(method, tuple(sorted(parameters.items())), **settings)
 
 

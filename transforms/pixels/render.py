@@ -71,12 +71,12 @@ def render(data: bytes, photo: Photo, saliency: SaliencyMap, rule: Rule, setting
 
 def judge(mask: Mask, photo: Photo, saliency: SaliencyMap, rule: Rule) -> Judged:
     """Describe a mask, less what is transparent in the photo already, and see what the rule makes of it."""
-    alpha = combine_alpha(mask.alpha, photo)
+    alpha = combine_alpha(mask.alpha, photo)  # of `white` and `drop` there is nothing in it
     statistics = describe(saliency.pixels, mask.cleaned, alpha, mask.threshold, photo)
     choices = ("no_subject", rule.on_no_subject), ("already_white", rule.on_already_white)
     asked = {choice for flag, choice in choices if flag in statistics.mask_flags}
-    fails = "fail" in asked and not rule.how.keeps
-    kept = rule.how.keeps or ("keep" in asked and not fails)
+    fails = rule.how.drops or ("fail" in asked and not (rule.how.keeps or rule.how.whitens))
+    kept = rule.how.keeps or ("keep" in asked and not fails and not rule.how.whitens)
     if kept:
         statistics = replace(statistics, mask_flags=(*statistics.mask_flags, "kept_original"))
     return Judged(alpha, mask.threshold, statistics, fails, kept)
