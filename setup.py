@@ -24,9 +24,11 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     py_modules=["whitesweep"],  # what others may use
     package_dir={"": "."},  # spelled out, so that an editable install is one plain line with the path of this folder
-    packages=find_packages(include=["pipeline", "sample", "transforms", "transforms.*", "model", "model.*", "weights"]),
+    packages=find_packages(
+        include=["pipeline", "pipeline.*", "sample", "transforms", "transforms.*", "model", "model.*", "weights"]
+    ),
     include_package_data=False,
-    package_data={"model": ["*_int8.json"]},
+    package_data={"model": ["*_int8.json"], "pipeline.review": ["index.html", "sheet.*"]},
     # 3.10 has no wheels of the pinned NumPy and SciPy; 3.13 has all, but nobody has run the tests there.
     python_requires=">=3.11,<3.13",
     install_requires=[

@@ -30,6 +30,12 @@ def main(arguments: Sequence[str]) -> int:
             if others:
                 raise RequestError(f"{others[0]}: status does not know this flag. See --help")
             return status(flags)
+        if flags.command == "review":
+            from pipeline.review.write import review
+
+            if others:
+                raise RequestError(f"{others[0]}: review does not know this flag. See --help")
+            return review(flags)
         _set_up_logging(flags.verbose, flags.log_format)
         if flags.command == "demo":
             from pipeline.demo import demo

@@ -194,6 +194,9 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     run.add_argument(
+        "--review", action="store_true", help="at the end, write the page that the command `review` writes"
+    )
+    run.add_argument(
         "--keep_reports",
         type=int,
         default=30,
@@ -330,6 +333,14 @@ def make_parser() -> Parser:
     )
     status_parser.add_argument("--output", required=True, metavar="DIR", help="the output folder")
     status_parser.add_argument("--json", action="store_true", help="print JSON")
+    review_parser = commands.add_parser(
+        "review",
+        help="write a page on which to look at the worst masks, and to decide what becomes of them",
+        description="Write review/index.html into an output folder: its newest report in figures, and its photos, the "
+        "worst first. The page needs no server, and gives decisions as a file for --decisions.",
+        allow_abbrev=False,
+    )
+    review_parser.add_argument("--output", required=True, metavar="DIR", help="the output folder")
     demo_parser = commands.add_parser(
         "demo",
         help="make a small sample catalog and run it (what no command at all does)",

@@ -47,6 +47,7 @@ class RunRequest:
     """A checked request to run, to migrate or to repair.
 
     damaged: the table of the rows that a repair does again. decisions: on single rows.
+    review: whether to write the review sheet at the end.
     """
 
     settings: RunSettings
@@ -56,6 +57,7 @@ class RunRequest:
     verbose: bool
     damaged: str | None = None
     decisions: Decisions | None = None
+    review: bool = False
 
 
 def make_folder(folder: str) -> None:
@@ -107,6 +109,7 @@ def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
 
 def _with_decisions(request: RunRequest, flags: argparse.Namespace) -> RunRequest:
     """Read the decisions that are named, or lie beside the manifest."""
+    request = replace(request, review=getattr(flags, "review", False))
     if not hasattr(flags, "decisions"):  # the demo has none
         return request
     if (file := flags.decisions or beside(flags.manifest, decisions.NAME)) is not None:

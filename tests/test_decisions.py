@@ -57,7 +57,7 @@ def picture(shop: Path, id: str) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def test_each_decision_does_what_it_says_and_nothing_else(shop: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_decision_does_what_it_says_and_nothing_else(shop: Path, log: list[str]) -> None:
     before = by_id(shop)
     decide(
         shop,
@@ -69,8 +69,8 @@ def test_each_decision_does_what_it_says_and_nothing_else(shop: Path, caplog: py
         "nobody,keep,,",
     )
     assert run(*night(shop)) == 0
-    assert "plan: decided one by one: 1 change, 1 drop, 1 good, 1 keep, 1 white" in caplog.text
-    assert "no row that can be used has the id of 1 decisions: 'nobody'" in caplog.text
+    assert "plan: decided one by one: 1 change, 1 drop, 1 good, 1 keep, 1 white" in "\n".join(log)
+    assert "no row that can be used has the id of 1 decisions: 'nobody'" in "\n".join(log)
     after = by_id(shop)
     assert {id: (row["status"], row["decision"], row["rule"], row["method"]) for id, row in after.items()} == {
         "a": ("processed", "keep", "decision", "keep"),
@@ -102,7 +102,7 @@ def test_each_decision_does_what_it_says_and_nothing_else(shop: Path, caplog: py
 
     decide(shop, "a,keep,,")
     assert run(*night(shop)) == 0  # what is decided no longer goes back to the policy
-    assert "decisions on single photos 6 -> 1" in caplog.text
+    assert "decisions on single photos 6 -> 1" in "\n".join(log)
     back = by_id(shop)
     for id in "bcdef":
         assert back[id]["output_sha256"] == before[id]["output_sha256"]
