@@ -315,7 +315,7 @@ def check_output(output: str) -> str:
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing):
         raise RequestError(f"--output {output}: {existing} is not a folder")
-    for name in ("images", "maps", "report", "runs"):
+    for name in ("images", "maps", "report", "review", "runs"):
         inside = os.path.join(folder, name)
         if os.path.islink(inside):
             raise RequestError(f"--output {output}: {inside} is a symbolic link, behind which nothing is written")

@@ -277,6 +277,7 @@ REMOVERS = {
     "pipeline/verify.py": "its own verdict",
     "pipeline/repair.py": "its own list",
     "pipeline/telling.py": "its own progress.json",
+    "pipeline/review/write.py": "data of sheets before",
 }
 """Whoever removes anything, and what."""
 

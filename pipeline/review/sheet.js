@@ -414,9 +414,13 @@ const whitesweep = (() => {
     const box = make("div", { class: `frame ${frame}` });
     if (safe(address)) {
       const image = make("img", { src: address, alt, loading: "lazy", decoding: "async" });
-      image.addEventListener("error", () => box.replaceChildren(make("p", {}, without)));
+      image.addEventListener("error", () => {
+        box.className = "frame";
+        box.replaceChildren(make("p", {}, without));
+      });
       box.append(image);
     } else {
+      box.className = "frame";
       box.append(make("p", {}, without));
     }
     return make("figure", {}, box, make("figcaption", {}, caption));
