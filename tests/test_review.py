@@ -139,15 +139,29 @@ def test_more_rows_than_the_sheet_takes_are_counted_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.review.figures.MOST_ROWS", 10)
-    monkeypatch.setattr("pipeline.review.figures.MOST_FAILED", 2)
+    monkeypatch.setattr("pipeline.review.figures.MOST_OTHERS", 2)
     failed = {"status": "failed", "code": "timeout", "message": "slow"}
     rows = [row(f"{n:03}", n / 100) for n in range(50)] + [row(f"x{n}", None, **failed) for n in range(5)]
     report(tmp_path / "out", rows, shards=4)
     index, details = data_of(Path(write_review(str(tmp_path / "out"))))
-    assert index["rows"]["id"] == [*(f"{n:03}" for n in range(8)), "x0", "x1"]
+    assert index["rows"]["id"][:8] == [f"{n:03}" for n in range(8)]
+    assert [id[0] for id in index["rows"]["id"][8:]] == ["x", "x"]
     assert len(details) == 10
     assert index["figures"]["rows"] == 55
     assert sum(index["figures"]["categories"][0]["quality_bins"]) == 50
+
+
+def test_what_is_unlike_its_category_is_found_however_sure_its_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.review.figures.MOST_ROWS", 5)
+    rows = [row(f"{n:02}", 0.9 + n / 1000, statistics=statistics(0.9 + n / 1000, 0.3 + n / 500)) for n in range(30)]
+    rows += [row("odd", 1.0, statistics=statistics(1.0, 0.02)), row("few", 1.0, category="scarves")]
+    report(tmp_path / "out", rows, shards=2)
+    index, _ = data_of(Path(write_review(str(tmp_path / "out"))))
+    assert index["rows"]["id"] == ["00", "01", "02", "03", "odd"]
+    assert index["figures"]["flags"] == {"unlike_category": 1}
+    assert index["rows"]["flags"] == [0, 0, 0, 0, 1]
 
 
 def test_addresses_are_those_of_files_and_web_servers_only(tmp_path: Path) -> None:

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from transforms.output.earlier import load_table, read_table
-from transforms.output.schema import SCHEMA
+from transforms.output.earlier import load_table
 from transforms.pixels.statistics import DOUBTFUL_BELOW
 
 MOST_ROWS = 100_000
 """Rows that get a place in the sheet, the worst first."""
-MOST_FAILED = 10_000
-"""Of them, those that have no mask and failed."""
+MOST_OTHERS = 10_000
+"""Of them, those that failed without a mask, and as many of those that are unlike their category."""
 BINS = 20
 """Parts of 0..1 whose rows are counted."""
+UNLIKE = "unlike_category"
+UNLIKE_ABOVE = 4.0
+"""Standard deviations from the median, of a normal distribution with the quartiles of the category."""
+QUARTILES_OF_NORMAL = 1.349
+FEWEST = 12
+"""Rows of a category with a mask, before any is unlike the others."""
 DETAILS = (
     *("id", "uri", "category", "status", "code", "message", "failing_since", "width", "height", "source_format"),
     *("output_uri", "picture_changed", "map_key", "rule", "method", "threshold", "decision", "quality"),
     *("foreground_fraction", "fill_fraction", "edge_contact", "components", "holes", "mask_flags"),
 )
-_COUNTED = ("category", "status", "code", "decision", "picture_changed", "mask_flags")
 _MEASURED = ("quality", "foreground_fraction", "fill_fraction")
+_BOX = ("bbox_left", "bbox_top", "bbox_right", "bbox_bottom")
+
+Numbers = NDArray[np.float32]
 
 
 @dataclass(slots=True)
@@ -67,14 +75,13 @@ class Figures:
     by_category: dict[str, Group] = field(default_factory=dict)
 
     def add(self, table: pa.Table) -> None:
-        """Count the rows of a table with the columns of SCHEMA."""
+        """Count the rows of a table of SCHEMA's columns."""
         self.rows += len(table)
         self.changed += int(np.sum(_numbers(table, "picture_changed", False)))
         for name, counts in (("status", self.statuses), ("code", self.codes), ("decision", self.decisions)):
             counts.update(_counted(table[name]))
         self.flags.update(_counted(pc.list_flatten(table["mask_flags"])))
-        encoded = pc.fill_null(table["category"].combine_chunks(), "").dictionary_encode()
-        names, of = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+        names, of = _categories(table)
         measured = {name: _numbers(table, name, np.nan) for name in _MEASURED}
         masked = ~np.isnan(measured["quality"])
         failed = np.asarray(pc.equal(table["status"], "failed"))
@@ -88,7 +95,8 @@ class Figures:
             for column, values in measured.items():
                 group.sums[column] += float(np.nansum(values[with_mask]))
             for bins, column in ((group.quality, "quality"), (group.foreground, "foreground_fraction")):
-                found = np.histogram(values_of(measured[column][with_mask]), BINS, (0.0, 1.0))[0]
+                values = measured[column][with_mask]
+                found = np.histogram(values[~np.isnan(values)], BINS, (0.0, 1.0))[0]
                 bins[:] = [one + int(more) for one, more in zip(bins, found, strict=True)]
 
     def record(self) -> dict[str, Any]:
@@ -98,16 +106,15 @@ class Figures:
             "rows": self.rows,
             "changed": self.changed,
             "statuses": dict(sorted(self.statuses.items())),
-            "codes": dict(self.codes.most_common()),
-            "flags": dict(self.flags.most_common()),
+            "codes": _by_count(self.codes),
+            "flags": _by_count(self.flags),
             "decisions": dict(sorted(self.decisions.items())),
             "categories": [{"name": name, **group.record()} for name, group in ordered],
         }
 
 
-def values_of(values: Any) -> Any:
-    """Leave out what is missing."""
-    return values[~np.isnan(values)]
+def _by_count(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _numbers(table: pa.Table, name: str, missing: Any) -> Any:
@@ -118,42 +125,109 @@ def _counted(column: Any) -> dict[str, int]:
     return {one["values"]: one["counts"] for one in pc.value_counts(column.drop_null()).to_pylist()}
 
 
-def read_figures(shards: Iterable[str]) -> Figures:
-    """Count what an earlier report says.
+def _categories(table: pa.Table) -> tuple[list[str], NDArray[np.int32]]:
+    encoded = pc.fill_null(table["category"].combine_chunks(), "").dictionary_encode()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+
+
+def read_figures(shards: Sequence[str]) -> Figures:
+    """Count what a report says.
 
     Raises:
         DeadEndError: a shard cannot be read.
     """
     figures = Figures()
-    for shard in shards:
-        table = read_table(shard, [*_COUNTED, *_MEASURED])
-        for name in {*_COUNTED, *_MEASURED} - set(table.column_names):  # an older report has not all of them
-            table = table.append_column(name, pa.nulls(len(table), SCHEMA.field(name).type))
-        figures.add(table)
+    for number in range(len(shards)):
+        figures.add(load_table(shards, number, len(shards)))
     return figures
 
 
-def read_report(shards: Sequence[str]) -> tuple[Figures, pa.Table]:
-    """Read a report: its figures, and the rows that are shown, with the columns of DETAILS.
+def read_report(shards: Sequence[str]) -> tuple[Figures, list[dict[str, Any]]]:
+    """Read a report: its figures, and the rows that are shown, as dicts with DETAILS.
 
-    The worst masks come first, and those that failed without a mask last.
+    The worst masks come first, and what failed without a mask last. Of rows that are unlike their category, UNLIKE
+    is among the mask_flags: it says nothing of a row alone, and is none of the report's.
 
     Raises:
         DeadEndError: a shard cannot be read.
     """
     figures = Figures()
-    masks = failed = SCHEMA.empty_table().select(DETAILS)
+    qualities: list[Numbers] = [np.empty(0, np.float32)]
+    shapes: list[Numbers] = [np.empty((0, 3), np.float32)]
+    categories: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+    failures: list[NDArray[np.bool_]] = [np.empty(0, np.bool_)]
+    numbers: dict[str, int] = {}
     for number in range(len(shards)):
         table = load_table(shards, number, len(shards))
         figures.add(table)
-        table = table.select(DETAILS)
-        has_mask = pc.is_valid(table["quality"])
-        masks = _first(pa.concat_tables([masks, table.filter(has_mask)]), MOST_ROWS)
-        without = table.filter(pc.and_(pc.invert(has_mask), pc.equal(table["status"], "failed")))
-        failed = _first(pa.concat_tables([failed, without]), MOST_FAILED)
-    return figures, pa.concat_tables([masks.slice(0, MOST_ROWS - len(failed)), failed])
+        quality = _numbers(table, "quality", np.nan).astype(np.float32)
+        names, of = _categories(table)
+        own = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int32)
+        qualities.append(quality)
+        shapes.append(shape_of(table))
+        categories.append(own[of] if len(of) else np.empty(0, np.int32))
+        failures.append(np.isnan(quality) & np.asarray(pc.equal(table["status"], "failed")))
+    quality = np.concatenate(qualities)
+    away = distances(np.concatenate(shapes), np.concatenate(categories))
+    unlike = np.flatnonzero(away > UNLIKE_ABOVE)
+    if len(unlike):
+        figures.flags[UNLIKE] = len(unlike)
+    failed = np.flatnonzero(np.concatenate(failures))[:MOST_OTHERS]
+    furthest = unlike[np.argsort(-away[unlike], kind="stable")][:MOST_OTHERS]
+    worst = np.argsort(quality, kind="stable")[: np.count_nonzero(~np.isnan(quality))]
+    masks = np.union1d(worst[: max(0, MOST_ROWS - len(failed) - len(furthest))], furthest)
+    masks = masks[np.argsort(quality[masks], kind="stable")]
+    chosen = np.concatenate([masks, failed]).astype(np.int64)
+    rows = _take(shards, [len(one) for one in qualities[1:]], chosen)
+    far = set(unlike.tolist())
+    for place, row in zip(chosen.tolist(), rows, strict=True):
+        row["mask_flags"] = [*(row["mask_flags"] or ()), *([UNLIKE] if place in far else ())]
+    return figures, rows
 
 
-def _first(table: pa.Table, count: int) -> pa.Table:
-    order = pc.sort_indices(table, [("quality", "ascending"), ("id", "ascending"), ("uri", "ascending")])
-    return table.take(order[:count])
+def _take(shards: Sequence[str], lengths: Sequence[int], chosen: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Read the rows at some places of a report's shards, counted through, in that order."""
+    found: dict[int, dict[str, Any]] = {}
+    begin = 0
+    for number, length in enumerate(lengths):
+        places = np.sort(chosen[(chosen >= begin) & (chosen < begin + length)])
+        if len(places):
+            table = load_table(shards, number, len(shards)).select(DETAILS).take(pa.array(places - begin))
+            found |= zip(places.tolist(), table.to_pylist(), strict=True)
+        begin += length
+    return [found[place] for place in chosen.tolist()]
+
+
+def shape_of(table: pa.Table) -> Numbers:
+    """Give of each row the logit of its foreground, its fill, and the logarithm of its box's aspect: float32 [N, 3].
+
+    NaN where there is no box.
+    """
+    foreground, fill = (_numbers(table, name, np.nan) for name in ("foreground_fraction", "fill_fraction"))
+    left, top, right, bottom = (_numbers(table, name, 0).astype(np.float64) for name in _BOX)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shape = np.stack([np.log(foreground / (1 - foreground)), fill, np.log((right - left) / (bottom - top))], 1)
+    shape[~np.isfinite(shape).all(1)] = np.nan
+    return shape.astype(np.float32)
+
+
+def distances(shapes: Numbers, categories: NDArray[np.int32]) -> Numbers:
+    """Tell how far each row is from the median of its category, in standard deviations, in what it differs most.
+
+    Args:
+        shapes: float32 [N, K], NaN where there is none. categories: int32 [N].
+
+    Returns:
+        float32 [N]; 0 where that cannot be told.
+    """
+    away = np.zeros(len(shapes), np.float32)
+    for category in np.unique(categories):
+        own = np.flatnonzero((categories == category) & ~np.isnan(shapes).any(1))
+        if len(own) < FEWEST:
+            continue
+        low, middle, high = np.percentile(shapes[own], [25, 50, 75], axis=0)
+        spread = (high - low) / QUARTILES_OF_NORMAL
+        usable = spread > 0
+        if usable.any():
+            away[own] = (np.abs(shapes[own][:, usable] - middle[usable]) / spread[usable]).max(1)
+    return away

@@ -71,13 +71,12 @@ def write_review(folder: str) -> str:
         PhotoError, FatalError, OSError: the sheet cannot be written.
     """
     run_id = newest_run(folder)["run_id"]
-    figures, rows = read_report(newest_report(folder))
+    figures, records = read_report(newest_report(folder))
     try:
         run = read_run(folder, run_id)
     except (PhotoError, ValueError):
         run = {}
     before = _before(folder, run_id)
-    records = rows.to_pylist()
     index = {
         "folder": without_secrets(folder),
         "run": _run(run_id, run),
