@@ -3,7 +3,8 @@
     python -m benchmarks.quality --images FOLDER --masks FOLDER [--model u2net u2netp] [--work FOLDER]
 
 Masks are those of the default policy, and wrong is an IoU with the true one below 0.8. Each photo is taken as it is,
-and damaged in the ways of DAMAGES. Maps are kept in --work, so that a second call predicts nothing.
+and damaged in the ways of DAMAGES. Maps are kept in --work, so that a second call predicts nothing. Of two models,
+the second is tried as a second opinion on the first one's masks.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from model.load import load
 from model.machine import available_cpus
 from pipeline.demo import intersection_over_union
 from transforms.pixels.decode import decode
+from transforms.pixels.methods import level
 from transforms.pixels.policy import Rule
 from transforms.pixels.sharpen import network_input
-from transforms.pixels.statistics import describe
+from transforms.pixels.statistics import describe, quality_of
 from transforms.pixels.threshold import make_mask
 from transforms.pixels.types import MaskStatistics, Photo
 from weights.files import locate
@@ -85,18 +87,19 @@ SIGNALS: dict[str, Callable[[MaskStatistics], float]] = {
 
 @dataclass(frozen=True)
 class Judged:
-    """One photo: how it was damaged, its mask's figures, and its mask's IoU with the true one."""
+    """One photo: how it was damaged, its mask's figures, its mask's IoU with the true one, and its map."""
 
     damage: str
     statistics: MaskStatistics
     iou: float
+    pixels: NDArray[np.uint8]
 
 
 def judge(photo: Photo, pixels: NDArray[np.uint8], truth: NDArray[np.bool_], damage: str) -> Judged:
     """Make the default mask of a map (uint8 [320, 320]) and compare it with the true one (bool [H, W])."""
     mask = make_mask(Rule(), pixels, photo.size)
     statistics = describe(pixels, mask.cleaned, mask.alpha, mask.threshold, photo)
-    return Judged(damage, statistics, intersection_over_union(mask.alpha >= 128, truth))
+    return Judged(damage, statistics, intersection_over_union(mask.alpha >= 128, truth), pixels)
 
 
 def measure(images: Path, masks: Path, model: str, work: Path) -> list[Judged]:
@@ -167,6 +170,23 @@ def print_tables(judged: list[Judged]) -> None:
             print(f"| {low}–{min(high, 1)} | {np.count_nonzero(of)} | {iou[of].mean():.2f} | {wrong[of].mean():.0%} |")
 
 
+def print_second_opinion(first: list[Judged], second: list[Judged]) -> None:
+    """Print what it gains to score the mask of the first network by the mean of both networks' maps."""
+    iou = np.array([j.iou for j in first])
+    wrong, alone = iou < WRONG_BELOW, np.array([j.statistics.quality for j in first])
+    threshold = Rule().how.threshold(dict(Rule().parameters), first[0].pixels)
+    means = [
+        ((one.pixels.astype(np.uint16) + other.pixels + 1) // 2).astype(np.uint8)
+        for one, other in zip(first, second, strict=True)
+    ]
+    both = np.array([quality_of(mean, one.pixels >= level(threshold)) for mean, one in zip(means, first, strict=True)])
+    print("\nscored by the mean of both networks' maps, above quality:\n\n| damage | wrong | gain |\n|---|---|---|")
+    for damage in ("none", "all"):
+        of = np.array([damage in (j.damage, "all") for j in first])
+        counts = f"{np.count_nonzero(wrong[of])} of {np.count_nonzero(of)}"
+        print(f"| {damage} | {counts} | {gain(both[of], alone[of], wrong[of])} |")
+
+
 def main() -> None:
     """Predict, judge, and print Markdown tables for each model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -175,9 +195,13 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=["u2net"], choices=["u2net", "u2netp"])
     parser.add_argument("--work", type=Path, default=Path("/tmp/whitesweep-quality"), help="where maps are kept")
     flags = parser.parse_args()
+    judged = []
     for model in flags.model:
         print(f"\n{model}, photos of {flags.images}\n")
-        print_tables(measure(flags.images, flags.masks, model, flags.work))
+        judged.append(measure(flags.images, flags.masks, model, flags.work))
+        print_tables(judged[-1])
+    if len(judged) == 2:
+        print_second_opinion(*judged)
 
 
 if __name__ == "__main__":

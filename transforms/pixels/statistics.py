@@ -71,7 +71,7 @@ def describe(
         flags.append("full_frame")
     if _already_white(photo):
         flags.append("already_white")
-    quality = _quality(pixels, mask)
+    quality = quality_of(pixels, mask)
     if quality < DOUBTFUL_BELOW:
         flags.append("doubtful")
     return MaskStatistics(
@@ -94,7 +94,7 @@ def describe(
     )
 
 
-def _quality(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
+def quality_of(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
     """Score how surely a mask is right, 0..1; an empty one scores 0.
 
     It is the IoU that the network itself expects of the mask: of the union of mask and product, the part that is both.
