@@ -12,7 +12,6 @@ from pipeline.errors import RequestError, RunError
 from pipeline.graph import build_run
 from pipeline.launch import run_graph
 from pipeline.options import RunRequest, find_report, make_folder
-from pipeline.review.write import review_quietly
 from pipeline.signals import StoppedError, stopping_gently
 from pipeline.summary import summarise
 from pipeline.telling import as_json, handler, told
@@ -33,7 +32,7 @@ from transforms.settings import RunSettings
 
 def run(request: RunRequest) -> int:
     """Run a checked request, print the summary, and give the exit code."""
-    report = execute(request, lambda: review_quietly(request.info.folder) if request.review else None)
+    report = execute(request, lambda: _review(request.info.folder) if request.review else None)
     own, reason = handler(), report["reason"]
     if own is not None and own.log_format == "json":
         figures = {name: value for name, value in report.items() if name not in ("settings", "versions")}
@@ -43,6 +42,12 @@ def run(request: RunRequest) -> int:
     if reason:
         print(f"whitesweep: {reason}", file=sys.stderr)
     return int(report["exit_code"])
+
+
+def _review(folder: str) -> None:
+    from pipeline.review.write import review_quietly  # with Arrow's compute functions: photos may rather have the room
+
+    review_quietly(folder)
 
 
 def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dict[str, Any]:

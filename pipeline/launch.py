@@ -22,7 +22,7 @@ from transforms.credentials import without_secrets
 from transforms.errors import FatalError
 from transforms.hold import NAMESPACE as PLAN
 from transforms.process import NAMESPACE as PHOTOS
-from transforms.tracking import PROGRESS
+from transforms.tracking import PROGRESS, read_counts
 
 
 def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pipeline], None]) -> None:
@@ -49,9 +49,11 @@ def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pi
                 stack.enter_context(without_tracebacks())  # the user gets one line of it
             if root.options.view_as(DirectOptions).direct_running_mode == "multi_processing":
                 quiet = [] if verbose else ["quiet"]
-                stack.enter_context(worker_command(["-m", "pipeline.local_worker", str(os.getpid()), *quiet]))
+                counts = stack.enter_context(tempfile.TemporaryDirectory(prefix="whitesweep-"))
+                stack.enter_context(worker_command(["-m", "pipeline.local_worker", str(os.getpid()), counts, *quiet]))
+                PROGRESS.source = partial(read_counts, counts)
             result = root.run()
-            if PROGRESS.begun:  # a runner that works in this process is through by now
+            if PROGRESS.begun and PROGRESS.source is None:  # a runner that works in this process is through by now
                 PROGRESS.source = partial(_counts, result)
             result.wait_until_finish()
     except Exception as error:
@@ -77,6 +79,12 @@ def _stopped_by(error: Exception) -> RunError:
     What we foresaw says enough. Of anything else the whole traceback is kept in a file, and the line names it.
     """
     text = str(error).strip()
+    if jar := re.search(r"Unable to fetch remote job server jar.* stage the jar at (\S+)", text, re.DOTALL):
+        return RunError(
+            f"Beam's job server cannot be fetched from here; put it at {jar[1]} (its version follows --flink_version), "
+            "or name its file by --flink_job_server_jar, or a job server by --runner PortableRunner --job_endpoint",
+            dead_end=True,
+        )
     if isinstance(error, FatalError):
         kind, line = type(error).__name__, text.splitlines()[0]
     elif told := re.findall(r"\b(FatalError|DeadEndError|FaultError): ([^\n]+)", text):

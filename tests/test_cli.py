@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from apache_beam.utils import subprocess_server
 from conftest import ROOT, beside_the_plan, draw_product, run
 
 from pipeline.flags import VERSION
+from pipeline.launch import _stopped_by
 from transforms import storage
 from transforms.errors import FatalError
 
@@ -225,3 +228,12 @@ def test_what_nobody_foresaw_is_one_line_that_names_a_log(
     (log,) = tmp_path.glob("whitesweep-*.log")
     assert str(log) in printed
     assert "in surprise" in log.read_text()
+
+
+def test_what_beam_says_of_a_job_server_that_cannot_be_fetched_is_one_line() -> None:
+    assert "Unable to fetch remote job server jar at" in inspect.getsource(subprocess_server)
+    told = "Unable to fetch remote job server jar at X: 404. If no Internet access, stage the jar at /jars/f.jar"
+    error = _stopped_by(RuntimeError(told))
+    assert error.dead_end
+    assert str(error).startswith("Beam's job server cannot be fetched from here; put it at /jars/f.jar (")
+    assert "--flink_job_server_jar" in str(error)

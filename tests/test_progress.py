@@ -19,7 +19,7 @@ from gs import emulator
 
 from pipeline.telling import Handler, as_json
 from transforms import storage
-from transforms.tracking import Progress, in_words
+from transforms.tracking import Progress, in_words, read_counts, write_counts
 
 
 class Clock:
@@ -235,3 +235,25 @@ def test_status_imports_nothing_slow(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("\n[]\n")
+
+
+def test_worker_processes_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = Progress()
+    monkeypatch.setattr("transforms.tracking.PROGRESS", progress)
+    progress.begin()
+    progress.planned(10, 8)
+    progress.row(failed=True)
+    write_counts(str(tmp_path))
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    other = Progress()
+    other.begin()
+    for _ in range(3):
+        other.row(failed=False)
+    monkeypatch.setattr("transforms.tracking.PROGRESS", other)
+    write_counts(str(tmp_path))
+    (tmp_path / "2.json.new").write_text("half")
+    assert read_counts(str(tmp_path)) == {"rows": 10, "to_do": 8, "done": 4, "failed": 1}
+    driver = Progress()
+    driver.source = lambda: read_counts(str(tmp_path))
+    said = driver.snapshot()
+    assert (said["phase"], said["done"], said["to_do"], said["rate"] > 0) == ("photos", 4, 8, True)

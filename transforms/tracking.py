@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
 WINDOW_S = 30.0
 """The rate is that of so long, so that a stall shows."""
+COUNTS = ("rows", "to_do", "done", "failed")
 PHASES = ("reading manifests and planning", "photos", "report")
 
 
@@ -72,7 +75,7 @@ class Progress:
             self._seen.append((now, self._done))
             while len(self._seen) > 2 and self._seen[1][0] <= now - WINDOW_S:
                 self._seen.popleft()
-            then, before = self._seen[0]
+            then, before = self._seen[0] if len(self._seen) > 1 else (self._started, 0)
             rate = (self._done - before) / (now - then) if now > then else 0.0
             left = self._to_do - self._done
             return {
@@ -90,6 +93,25 @@ class Progress:
 
 PROGRESS = Progress()
 """This process's own."""
+
+
+def write_counts(folder: str) -> None:
+    """Write how far this worker process is into a file of its own, which is whole whenever it is there."""
+    said = {name: value for name, value in PROGRESS.snapshot().items() if name in COUNTS}
+    path = os.path.join(folder, f"{os.getpid()}.json")
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        json.dump(said, file)
+    os.replace(f"{path}.new", path)
+
+
+def read_counts(folder: str) -> dict[str, int]:
+    """Add up what worker processes have written: one of them has made the plan, all of them finish rows."""
+    total: Counter[str] = Counter()
+    for name in os.listdir(folder):
+        if name.endswith(".json"):
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                total.update(json.load(file))
+    return dict(total)
 
 
 def in_words(said: dict[str, Any]) -> str:
