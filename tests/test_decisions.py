@@ -70,7 +70,7 @@ def test_each_decision_does_what_it_says_and_nothing_else(shop: Path, log: list[
     )
     assert run(*night(shop)) == 0
     assert "plan: decided one by one: 1 change, 1 drop, 1 good, 1 keep, 1 white" in "\n".join(log)
-    assert "no row that can be used has the id of 1 decisions: 'nobody'" in "\n".join(log)
+    assert "decided, but no row that can be used has this id: 'nobody'" in "\n".join(log)
     after = by_id(shop)
     assert {id: (row["status"], row["decision"], row["rule"], row["method"]) for id, row in after.items()} == {
         "a": ("processed", "keep", "decision", "keep"),

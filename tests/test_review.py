@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import draw_product, run
+from gs import emulator
 from PIL import Image
 
 from pipeline.review.figures import BINS
 from pipeline.review.write import PAGE, script, write_review
+from transforms import storage
 from transforms.decisions import read_decisions
 from transforms.output.commit import commit
 from transforms.output.maps import store_map
@@ -379,3 +381,17 @@ def test_a_sheet_without_data_says_so(sheet: Callable[..., Path]) -> None:
     shutil.rmtree(page.parent / "data")
     said = browse(page, "said.problem = document.getElementById('problem').textContent;")
     assert said["problem"] == "The data of this sheet are not there: write it again."
+
+
+def test_it_is_written_into_a_bucket(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with emulator(monkeypatch, "bucket"):
+        out = "gs://bucket/white"
+        info = RunInfo(RunSettings(out, folders=("gs://bucket/photos",)), RUN, 1767225600.0)
+        total = write_shard(info, (), 0, 1, [Packed.of([Outcome(row("a", 0.5), Effort())])])
+        commit(info, write_empty_shards(info, [total], 1), 1, [], 1)
+        assert run("review", "--output", out) == 0
+        assert capsys.readouterr().out == f"review: {out}/review/index.html\n"
+        assert storage.read(f"{out}/review/data/{RUN}/rows-00000.js").data.startswith(
+            b'whitesweep.rows(0,[{"uri":"a.png"'
+        )
+        assert b"original" not in storage.read(f"{out}/review/data/{RUN}/rows-00000.js").data  # no browser opens gs://

@@ -129,8 +129,8 @@ def describe(record: dict[str, Any], prune: bool) -> list[str]:
     if record["decisions"]:
         lines.append(f"plan: decided one by one: {', '.join(f'{n} {word}' for word, n in record['decisions'].items())}")
     if count := record["unmatched_decisions"]:
-        first = ", ".join(map(repr, record["first_unmatched_decisions"][:3])) + (", …" if count > 3 else "")
-        lines.append(f"plan: no row that can be used has the id of {count} decisions: {first}")
+        first = ", ".join(map(repr, record["first_unmatched_decisions"][:3])) + (f", … ({count})" if count > 3 else "")
+        lines.append(f"plan: decided, but no row that can be used has this id: {first}")
     if record["unmatched_rules"]:
         lines.append(f"plan: no row matches {', '.join(record['unmatched_rules'])} of the policy: is it spelt right?")
     return lines
