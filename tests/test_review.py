@@ -391,7 +391,6 @@ def test_it_is_written_into_a_bucket(monkeypatch: pytest.MonkeyPatch, capsys: py
         commit(info, write_empty_shards(info, [total], 1), 1, [], 1)
         assert run("review", "--output", out) == 0
         assert capsys.readouterr().out == f"review: {out}/review/index.html\n"
-        assert storage.read(f"{out}/review/data/{RUN}/rows-00000.js").data.startswith(
-            b'whitesweep.rows(0,[{"uri":"a.png"'
-        )
+        page = storage.read(f"{out}/review/data/{RUN}/rows-00000.js").data
+        assert page.startswith(b"whitesweep.rows(0,[{")
         assert b"original" not in page  # no browser opens gs://
