@@ -31,7 +31,7 @@ def build_run(
     rows = root | "ReadManifests" >> ReadManifests(manifests, info.folder, info.settings.only)
     count = _count(rows, plan)
     todo, carried, gone, counts = rows | "PlanRows" >> PlanRows(plan, count)
-    planned = counts | "HoldBrakes" >> HoldBrakes(info.settings, rates, plan.decisions)
+    planned = counts | "HoldBrakes" >> HoldBrakes(info, rates, plan.decisions)
     outcomes = todo | "ProcessPhotos" >> ProcessPhotos(info, planned)
     outcomes | "WriteReport" >> WriteReport(info, plan.earlier, count, carried, gone, planned)
 

@@ -7,22 +7,16 @@ import os
 import re
 import tempfile
 import traceback
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
-from apache_beam.runners.runner import PipelineResult
 
 from pipeline.errors import RequestError, RunError
 from transforms.beam_faults import flush_by_size, without_tracebacks, worker_command
 from transforms.credentials import without_secrets
 from transforms.errors import FatalError
-from transforms.hold import NAMESPACE as PLAN
-from transforms.process import NAMESPACE as PHOTOS
-from transforms.tracking import PROGRESS, read_counts
 
 
 def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pipeline], None]) -> None:
@@ -49,28 +43,10 @@ def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pi
                 stack.enter_context(without_tracebacks())  # the user gets one line of it
             if root.options.view_as(DirectOptions).direct_running_mode == "multi_processing":
                 quiet = [] if verbose else ["quiet"]
-                counts = stack.enter_context(tempfile.TemporaryDirectory(prefix="whitesweep-"))
-                stack.enter_context(worker_command(["-m", "pipeline.local_worker", str(os.getpid()), counts, *quiet]))
-                PROGRESS.source = partial(read_counts, counts)
-            result = root.run()
-            if PROGRESS.begun and PROGRESS.source is None:  # a runner that works in this process is through by now
-                PROGRESS.source = partial(_counts, result)
-            result.wait_until_finish()
+                stack.enter_context(worker_command(["-m", "pipeline.local_worker", str(os.getpid()), *quiet]))
+            root.run().wait_until_finish()
     except Exception as error:
         raise _stopped_by(error) from error
-
-
-def _counts(result: PipelineResult) -> dict[str, int]:
-    """Ask a job that runs elsewhere how far it is: rows, to_do, done, failed."""
-    counts: Counter[str] = Counter()
-    for metric in result.metrics().query()["counters"]:
-        name, space, value = metric.key.metric.name, metric.key.metric.namespace, int(metric.result or 0)
-        if space == PLAN:
-            counts[name] += value
-        elif space == PHOTOS and not name.endswith("_msec"):
-            counts["done"] += value
-            counts["failed"] += value if name.startswith("failed") else 0
-    return dict(counts)
 
 
 def _stopped_by(error: Exception) -> RunError:

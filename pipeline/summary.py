@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.options import RunRequest
-from transforms.counts import describe
+from transforms.counts import SAID, describe
 from transforms.early_stop import told_once
 from transforms.errors import FAILURE_CODES, in_one_line
-from transforms.hold import SAID
 
 
 def summarise(run: dict[str, Any], request: RunRequest) -> str:

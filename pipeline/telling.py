@@ -11,11 +11,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from transforms import storage
+from transforms.counts import SAID, say_plan
 from transforms.credentials import without_secrets
+from transforms.elsewhere import folder_of, read_reports
 from transforms.output.run import JSON, RunInfo, json_of
+from transforms.settings import RunSettings
 from transforms.tracking import PROGRESS, in_words
 
 LINE_S = 10.0
@@ -75,6 +79,9 @@ def handler() -> Handler | None:
 def told(info: RunInfo) -> Iterator[None]:
     """Tell of the run in the block: on stderr, and in report/progress.json for `status`."""
     PROGRESS.begin()
+    SAID.clear()
+    if not _is_here(info.settings):
+        PROGRESS.source = partial(_elsewhere, info)
     over = threading.Event()
     thread = threading.Thread(target=_tell, args=(info, over), daemon=True)
     thread.start()
@@ -86,6 +93,24 @@ def told(info: RunInfo) -> Iterator[None]:
         PROGRESS.end()
         with suppress(Exception):
             storage.delete(_uri(info))
+        if not _is_here(info.settings):
+            with suppress(Exception):
+                storage.delete_folder(folder_of(info.folder, info.run_id))
+
+
+def _is_here(settings: RunSettings) -> bool:
+    """Tell whether this process finishes the rows itself."""
+    from pipeline import runners  # with Beam, which `status` does not wait for
+
+    return runners.is_local(settings.runner, settings.beam) and "multi_processing" not in " ".join(settings.beam)
+
+
+def _elsewhere(info: RunInfo) -> dict[str, Any]:
+    """Ask how far workers elsewhere are, and say the plan once one of them has made it."""
+    said = read_reports(info.folder, info.run_id)
+    if (plan := said.pop("plan", None)) is not None:
+        say_plan(plan, info.settings.prune)
+    return said
 
 
 def _uri(info: RunInfo) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from conftest import draw_product, record, report_rows, run, run_json
 
-from transforms import progress
+from transforms import fault_watch
 from transforms.errors import Failure
-from transforms.progress import FaultError, FaultWatch
+from transforms.fault_watch import FaultError, FaultWatch
 from transforms.steps import internal_error
 
 # Every step of a photo's way, as the module that takes it knows it.
@@ -71,8 +71,8 @@ def fault_each(command: tuple[str | Path, ...], steps: list[str]) -> None:
     """Run with a fault at each of these steps, every one with a photo of its own."""
     due = list(steps)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(progress, "TOLERATED", 100)
-        patch.setattr(progress, "IN_A_ROW", 100)
+        patch.setattr(fault_watch, "TOLERATED", 100)
+        patch.setattr(fault_watch, "IN_A_ROW", 100)
         for step in steps:
             hit(patch, step, lambda call, step=step: due[:1] == [step] and bool(due.pop(0)))  # type: ignore[misc]
         assert run(*command, "--max_failure_fraction", "1") == 0
@@ -109,7 +109,7 @@ def test_a_fault_at_any_step_costs_one_photo(tmp_path: Path, u2netp: Any) -> Non
 def test_faults_in_a_row_stop_the_run(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], u2netp: Any
 ) -> None:
-    monkeypatch.setattr(progress, "IN_A_ROW", 3)
+    monkeypatch.setattr(fault_watch, "IN_A_ROW", 3)
     hit(monkeypatch, "transforms.pixels.render.describe", lambda call: True)
     command = ("run", "--manifest", shop, "--output", tmp_path / "out", "--model", "u2netp")
     assert run(*command, "--direct_num_workers", "1", "--max_failure_fraction", "1") == 1

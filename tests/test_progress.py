@@ -19,7 +19,8 @@ from gs import emulator
 
 from pipeline.telling import Handler, as_json
 from transforms import storage
-from transforms.tracking import Progress, in_words, read_counts, write_counts
+from transforms.elsewhere import Reporter, read_reports
+from transforms.tracking import Progress, in_words
 
 
 class Clock:
@@ -238,22 +239,38 @@ def test_status_imports_nothing_slow(tmp_path: Path) -> None:
 
 
 def test_worker_processes_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    progress = Progress()
-    monkeypatch.setattr("transforms.tracking.PROGRESS", progress)
-    progress.begin()
-    progress.planned(10, 8)
-    progress.row(failed=True)
-    write_counts(str(tmp_path))
+    out, clock = str(tmp_path), Clock()
+    monkeypatch.setattr("transforms.elsewhere.time.monotonic", clock)
+    one = Reporter(out, "r")
+    one.planned({"rows": 10}, rows=10, to_do=8)
     monkeypatch.setattr("os.getpid", lambda: 1)
-    other = Progress()
-    other.begin()
-    for _ in range(3):
-        other.row(failed=False)
-    monkeypatch.setattr("transforms.tracking.PROGRESS", other)
-    write_counts(str(tmp_path))
-    (tmp_path / "2.json.new").write_text("half")
-    assert read_counts(str(tmp_path)) == {"rows": 10, "to_do": 8, "done": 4, "failed": 1}
+    other = Reporter(out, "r")
+    other.row(failed=True)  # too soon to be told
+    assert read_reports(out, "r") == {"plan": {"rows": 10}, "rows": 10, "to_do": 8, "done": 0, "failed": 0}
+    other.pause()
+    clock.now += 5
+    for _ in range(2):
+        one.row(failed=False)
+    other.pause()
+    assert read_reports(out, "r") == {"plan": {"rows": 10}, "rows": 10, "to_do": 8, "done": 2, "failed": 1}
     driver = Progress()
-    driver.source = lambda: read_counts(str(tmp_path))
+    driver.begin()
+    driver.source = lambda: {"rows": 10, "to_do": 8, "done": 9, "failed": 1}  # a part was done twice
     said = driver.snapshot()
-    assert (said["phase"], said["done"], said["to_do"], said["rate"] > 0) == ("photos", 4, 8, True)
+    assert (said["phase"], said["done"], said["to_do"]) == ("report", 8, 8)
+
+
+def test_what_a_worker_cannot_write_harms_nothing(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("in the way")
+    reporter = Reporter(str(tmp_path), "r")
+    reporter.planned({}, rows=1, to_do=1)
+    reporter.row(failed=False)
+
+
+def test_the_plan_of_worker_processes_is_said_once(tmp_path: Path, u2netp: object) -> None:
+    draw_product(1, (60, 50)).save(tmp_path / "1.png")
+    command = [sys.executable, "-m", "pipeline", "run", "--manifest", str(tmp_path), "--output", f"{tmp_path}-out"]
+    command += ["--model", "u2netp", "--direct_running_mode", "multi_processing", "--direct_num_workers", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout + done.stderr).count("plan: 1 rows: 0 unchanged, 1 to do (1 new)") == 1
+    assert not list(Path(f"{tmp_path}-out").glob("runs/*/progress/*"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,6 +25,8 @@ REASONS = {
 }
 """Why a row is done: its key in run.json, and in words. The first that applies counts."""
 
+SAID = threading.Event()
+"""Set once the user has been told of the plan."""
 FIRST = 10
 """How many ids run.json quotes of decisions that no row has."""
 NOT_CHANGED = ("new", "failed", "asked", "unusable")
@@ -134,3 +138,11 @@ def describe(record: dict[str, Any], prune: bool) -> list[str]:
     if record["unmatched_rules"]:
         lines.append(f"plan: no row matches {', '.join(record['unmatched_rules'])} of the policy: is it spelt right?")
     return lines
+
+
+def say_plan(record: dict[str, Any], prune: bool) -> None:
+    """Tell the user of the plan, once."""
+    if not SAID.is_set():
+        for line in describe(record, prune):
+            logging.getLogger("whitesweep").info(line)
+    SAID.set()

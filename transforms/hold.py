@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 
-from transforms.counts import PlanCounts, describe, sum_counts
+from transforms.counts import PlanCounts, say_plan, sum_counts
 from transforms.decisions import decisions_at
+from transforms.elsewhere import reporter
 from transforms.errors import DeadEndError
 from transforms.output.forecast import Rates
+from transforms.output.run import RunInfo
 from transforms.settings import RunSettings
 from transforms.tracking import PROGRESS
-
-NAMESPACE = "Plan"
-"""Of the metrics that say what is to be done."""
-SAID = threading.Event()
-"""Set in the process that has told the user of the plan; where that was a worker, the driver does not know."""
 
 
 class HoldBrakes(beam.PTransform):
@@ -28,9 +22,9 @@ class HoldBrakes(beam.PTransform):
     rates: of runs before. decisions: as in PlanConfig.
     """
 
-    def __init__(self, settings: RunSettings, rates: Rates | None = None, decisions: str | None = None) -> None:
+    def __init__(self, info: RunInfo, rates: Rates | None = None, decisions: str | None = None) -> None:
         super().__init__()
-        self.how = settings, rates, decisions
+        self.how = info, rates, decisions
 
     def expand(self, counts: beam.PCollection) -> beam.PCollection:
         """Map a PCollection of PlanCounts to one of a single dict: what run.json says of the plan.
@@ -42,21 +36,18 @@ class HoldBrakes(beam.PTransform):
         return total | "Hold" >> beam.Map(hold, *self.how)
 
 
-def hold(
-    counts: PlanCounts, settings: RunSettings, rates: Rates | None, decisions: str | None = None
-) -> dict[str, Any]:
+def hold(counts: PlanCounts, info: RunInfo, rates: Rates | None, decisions: str | None = None) -> dict[str, Any]:
     """Say the plan, and stop if a brake holds.
 
-    It is a function of the module, as of one inside another Beam would copy PROGRESS and SAID.
+    It is a function of the module, as of one inside another Beam would copy PROGRESS.
     """
-    record = plan_record(counts, settings, rates, decisions)
-    for line in describe(record, settings.prune):
-        logging.getLogger("whitesweep").info(line)
-    SAID.set()
+    record = plan_record(counts, info.settings, rates, decisions)
     to_do = sum(counts.reasons.values())
-    PROGRESS.planned(counts.rows, to_do)
-    for name, count in (("rows", counts.rows), ("to_do", to_do)):  # for a driver elsewhere
-        Metrics.counter(NAMESPACE, name).inc(count)
+    if PROGRESS.begun:
+        say_plan(record, info.settings.prune)
+        PROGRESS.planned(counts.rows, to_do)
+    elif info.leased:
+        reporter(info.folder, info.run_id).planned(record, counts.rows, to_do)
     if record["brake"]:
         raise DeadEndError(record["brake"])
     return record

@@ -20,7 +20,9 @@ from model.machine import give_back, keep_buffers
 from transforms import storage
 from transforms.deliver import finish
 from transforms.early_stop import early_stop
+from transforms.elsewhere import pause, row_done
 from transforms.errors import FatalError, PhotoError
+from transforms.fault_watch import FaultWatch
 from transforms.manifest import photo_key, unpack_rows
 from transforms.output.earlier import reported_key
 from transforms.output.lease import lease_watch
@@ -30,11 +32,9 @@ from transforms.pixel_budget import PIXELS, bytes_to_render
 from transforms.pixels.decode import decode_opened, open_photo
 from transforms.pixels.policy import Rule
 from transforms.pixels.sharpen import network_input
-from transforms.progress import HEARTBEAT, FaultWatch
 from transforms.saliency import PredictSaliency
 from transforms.settings import RunSettings
 from transforms.steps import failure_of
-from transforms.tracking import PROGRESS
 from transforms.types import Outcome, PlannedRow
 from transforms.work import Work
 
@@ -155,7 +155,7 @@ class _Finish(beam.DoFn):
     def process(self, work: Work) -> Iterable[Outcome]:
         for outcome, planned in zip(finish(work, self.info), work.rows, strict=True):
             row = outcome.row
-            (PROGRESS if PROGRESS.begun else HEARTBEAT).row(row.status == "failed")
+            row_done(self.info, row.status == "failed")
             self.fault_watch.row(outcome.failure)
             self.early_stop.row(row, planned.earlier)
             Metrics.counter(NAMESPACE, row.status if row.code is None else f"{row.status}_{row.code}").inc()
@@ -163,6 +163,9 @@ class _Finish(beam.DoFn):
                 Metrics.counter(NAMESPACE, f"{name}_msec").inc(int(seconds * 1000))
             yield outcome
         work.held.release()
+
+    def finish_bundle(self) -> None:
+        pause(self.info)
 
 
 class ProcessPhotos(beam.PTransform):

@@ -1,18 +1,15 @@
-"""How far a run is, as its driver sees it: counted in this process, or taken from the metrics of workers elsewhere."""
+"""How far a run is, as its driver sees it: counted in this process, or by workers elsewhere (elsewhere.py)."""
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 WINDOW_S = 30.0
 """The rate is that of so long, so that a stall shows."""
-COUNTS = ("rows", "to_do", "done", "failed")
 PHASES = ("reading manifests and planning", "photos", "report")
 
 
@@ -67,9 +64,10 @@ class Progress:
             if counts:
                 if counts.get("done", 0) != self._done:
                     self._finished = now
-                self._done, self._failed = counts.get("done", 0), counts.get("failed", 0)
                 self._rows, self._to_do = counts.get("rows", self._rows), counts.get("to_do", self._to_do)
-                self._phase = max(self._phase, 1 if self._done else 0)
+                # A cluster may do a part again that was cut off.
+                self._done, self._failed = min(counts.get("done", 0), self._to_do), counts.get("failed", 0)
+                self._phase = max(self._phase, 1 if self._to_do else 0)
             if self._phase == 1 and self._done >= self._to_do > 0:
                 self._phase = 2
             self._seen.append((now, self._done))
@@ -93,25 +91,6 @@ class Progress:
 
 PROGRESS = Progress()
 """This process's own."""
-
-
-def write_counts(folder: str) -> None:
-    """Write how far this worker process is into a file of its own, which is whole whenever it is there."""
-    said = {name: value for name, value in PROGRESS.snapshot().items() if name in COUNTS}
-    path = os.path.join(folder, f"{os.getpid()}.json")
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(said, file)
-    os.replace(f"{path}.new", path)
-
-
-def read_counts(folder: str) -> dict[str, int]:
-    """Add up what worker processes have written: one of them has made the plan, all of them finish rows."""
-    total: Counter[str] = Counter()
-    for name in os.listdir(folder):
-        if name.endswith(".json"):
-            with open(os.path.join(folder, name), encoding="utf-8") as file:
-                total.update(json.load(file))
-    return dict(total)
 
 
 def in_words(said: dict[str, Any]) -> str:

@@ -1,21 +1,14 @@
-"""What is watched of the rows while they are finished: how far a run is, and whether it meets our own faults.
+"""A worker thread's FaultWatch stops a run that meets our own faults.
 
-One Heartbeat a process; a worker thread's own FaultWatch stops a run that meets our own faults. (An exception that
-nobody foresaw costs its photo, which fails with `internal_error`; the catalog should not pay for it with its night. But
-if photos in general meet it, the report would be of no use.)
+An exception that nobody foresaw costs its photo, which fails with `internal_error`; the catalog should not pay for it
+with its night. But if photos in general meet it, the report would be of no use.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import threading
-import time
 
 from transforms.errors import DeadEndError, Failure
-
-PERIOD_S = 30.0
-LOGGER = logging.getLogger("whitesweep")
 
 IN_A_ROW = 10
 """So many photos of one worker thread, one after the other, that meet the same fault."""
@@ -24,31 +17,6 @@ TOLERATED, TOLERATED_FRACTION = 10, 0.01
 """More of a worker thread's photos than so many, and than this share."""
 
 
-class Heartbeat:
-    """Counts finished rows of this process, and logs the count and the rate at most once a period."""
-
-    def __init__(self, period: float = PERIOD_S) -> None:
-        self.period = period
-        self._lock = threading.Lock()
-        self._rows = self._failed = 0
-        self._began = self._said = time.monotonic()
-
-    def row(self, failed: bool) -> None:
-        """Count one finished row."""
-        with self._lock:
-            if not self._rows:  # the process may have idled, or run something else, before
-                self._began = self._said = time.monotonic()
-            self._rows += 1
-            self._failed += failed
-            now = time.monotonic()
-            if now - self._said < self.period:
-                return
-            self._said = now
-            rows, rate, lost = self._rows, self._rows / (now - self._began), self._failed
-        LOGGER.info("%d rows done, %.2f a second, %d failed", rows, rate, lost)
-
-
-HEARTBEAT = Heartbeat()
 """This process's own."""
 
 
