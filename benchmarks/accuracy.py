@@ -24,7 +24,7 @@ from PIL import Image
 from model.engine import PRECISIONS, EngineConfig
 from model.load import load
 from model.machine import available_cpus
-from transforms.pixels.composite import composite
+from transforms.pixels.composite import composite, flattened
 from transforms.pixels.decode import decode
 from transforms.pixels.sharpen import Sharpening, network_input, sharpen
 from transforms.pixels.threshold import make_mask
@@ -84,7 +84,7 @@ def write_pictures(
     for name in ("maps", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for id, photo in photos.items():
-        mask = make_mask(rule, maps[id], photo.size).alpha
+        mask = make_mask(rule, maps[id], photo.size, flattened(photo)).alpha
         if photo.alpha is not None:
             mask = np.minimum(mask, photo.alpha)
         Image.fromarray(upsample(maps[id], photo.size)).save(folder / "maps" / f"{id}.png", compress_level=1)

@@ -97,7 +97,7 @@ class Judged:
 
 def judge(photo: Photo, pixels: NDArray[np.uint8], truth: NDArray[np.bool_], damage: str) -> Judged:
     """Make the default mask of a map (uint8 [320, 320]) and compare it with the true one (bool [H, W])."""
-    mask = make_mask(Rule(), pixels, photo.size)
+    mask = make_mask(Rule(), pixels, photo.size, photo.rgb)
     statistics = describe(pixels, mask.cleaned, mask.alpha, mask.threshold, photo)
     return Judged(damage, statistics, intersection_over_union(mask.alpha >= 128, truth), pixels)
 

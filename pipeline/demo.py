@@ -21,6 +21,8 @@ from transforms import storage
 from transforms.errors import FatalError, PhotoError
 from transforms.output.earlier import newest_report
 from transforms.output.maps import load_map
+from transforms.pixels.composite import flattened
+from transforms.pixels.decode import decode
 from transforms.pixels.threshold import make_mask
 
 
@@ -72,7 +74,8 @@ def sample_iou(row: dict[str, Any], request: RunRequest, catalog: Path) -> float
     with Image.open(path) as image:
         truth = np.asarray(image) >= 128
     _, rule = request.settings.pictures.policy.rule_for(row["category"], dict(row["attributes"]), row["id"], row["uri"])
-    mask = make_mask(rule, saliency.pixels, (truth.shape[1], truth.shape[0]))
+    photo = decode(storage.read(str(catalog / row["uri"])).data)
+    mask = make_mask(rule, saliency.pixels, photo.size, flattened(photo))
     return intersection_over_union(mask.alpha >= 128, truth)
 
 

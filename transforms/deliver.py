@@ -14,6 +14,7 @@ from transforms.output.naming import output_name
 from transforms.output.pictures import OutputFile, Reason, look_at, remove_picture, write_picture
 from transforms.output.run import RunInfo
 from transforms.output.schema import ReportRow
+from transforms.pixels.composite import flattened
 from transforms.pixels.encode import ENCODINGS
 from transforms.pixels.policy import Rule
 from transforms.pixels.render import OutputSettings, judge, paint, settings_sha256, to_cutout
@@ -138,7 +139,7 @@ def _render(
 ) -> Cutout:
     """Do what render.render does, step by step."""
     with effort.step("threshold"):
-        mask = make_mask(rule, saliency.pixels, photo.size)
+        mask = make_mask(rule, saliency.pixels, photo.size, flattened(photo))
     with effort.step("statistics"):
         judged = judge(mask, photo, saliency, rule)
     with effort.step("composite"):

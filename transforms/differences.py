@@ -78,7 +78,9 @@ def _rules(policy: dict[str, Any]) -> dict[str, dict[str, Any]]:
     named = {"default": policy.get("default", {})}
     named |= {f"rule {number}": rule for number, rule in enumerate(policy.get("rules", []), start=1)}
     named |= {f"category {name}": rule for name, rule in policy.get("categories", {}).items()}
-    return {name: {**rule, **rule.get("parameters", {}), "parameters": None} for name, rule in named.items()}
+    # Before there was a refined edge, no policy spoke of it.
+    old = {"refine": "none"}
+    return {name: {**old, **rule, **rule.get("parameters", {}), "parameters": None} for name, rule in named.items()}
 
 
 def _plain(rule: dict[str, Any]) -> str:
@@ -90,7 +92,14 @@ def _plain(rule: dict[str, Any]) -> str:
         known = METHODS[method].parameters if method in METHODS else {}
         own = {key: value for key, value in parameters.items() if key not in known or known[key].default != value}
         name = " ".join([str(method), *(f"{key} {value}" for key, value in own.items())])
-    others = {"minimum_component": 0, "interpolation": "bilinear", "holes": "keep", "on_no_subject": "fail"}
-    others |= {"on_already_white": "process", "normalize": "raw"}
+    rule = {"refine": "none", **rule}  # before there was any
+    others = {
+        "refine": "guided",
+        "minimum_component": 0,
+        "interpolation": "bilinear",
+        "holes": "keep",
+        "on_no_subject": "fail",
+    }
+    others |= {"on_no_subject": "fail", "on_already_white": "process", "normalize": "raw"}
     more = [f"{key} {rule[key]}" for key, usual in others.items() if rule.get(key, usual) != usual]
     return ", ".join([name, *more])

@@ -19,7 +19,7 @@ from transforms.pixels.render import OutputSettings
 from transforms.pixels.sharpen import Sharpening
 from weights.files import WeightsFile
 
-SETTINGS_VERSION = 2
+SETTINGS_VERSION = 3
 """Raised when RunSettings.record comes to say other things, or to say them otherwise."""
 
 REDO = ("changed", "failed", "damaged", "all", "anew")

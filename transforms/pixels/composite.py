@@ -33,6 +33,11 @@ def parse_background(text: str) -> Background:
     return red, green, blue
 
 
+def flattened(photo: Photo) -> NDArray[np.uint8]:
+    """Give a photo's pixels on white, as whoever looks at it sees them: uint8 [H, W, 3]."""
+    return photo.rgb if photo.alpha is None else composite(photo.rgb, photo.alpha)
+
+
 def combine_alpha(mask: NDArray[np.uint8], photo: Photo) -> NDArray[np.uint8]:
     """Multiply the mask by the photo's own transparency: what was see-through stays so. uint8 [H, W]."""
     if photo.alpha is None:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.pixels.composite import WHITE, Background, combine_alpha, composite
+from transforms.pixels.composite import WHITE, Background, combine_alpha, composite, flattened
 from transforms.pixels.encode import ENCODINGS, encode, output_format
 from transforms.pixels.policy import Policy, Rule
 from transforms.pixels.statistics import describe
 from transforms.pixels.threshold import Mask, make_mask
 from transforms.pixels.types import Cutout, MaskStatistics, Photo, SaliencyMap
 
-OUTPUT_VERSION = 3
+OUTPUT_VERSION = 4
 """Raised when the same photo, map and settings come to give other bytes or other statistics."""
 
 
@@ -64,7 +64,7 @@ def render(data: bytes, photo: Photo, saliency: SaliencyMap, rule: Rule, setting
 
     (The pipeline takes these four steps one by one, as it measures and names them: deliver.py.)
     """
-    mask = make_mask(rule, saliency.pixels, photo.size)
+    mask = make_mask(rule, saliency.pixels, photo.size, flattened(photo))
     judged = judge(mask, photo, saliency, rule)
     return to_cutout(data, photo, judged, paint(photo, judged, settings), settings)
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.pixels.composite import composite
+from transforms.pixels.composite import flattened
 from transforms.pixels.opencv import cv2
 from transforms.pixels.types import Photo
 from transforms.pixels.upsample import NARROW
@@ -46,7 +46,7 @@ def network_input(photo: Photo, sharpening: Sharpening = Sharpening()) -> NDArra
     Returns:
         uint8 [320, 320, 3], RGB.
     """
-    rgb = photo.rgb if photo.alpha is None else composite(photo.rgb, photo.alpha)  # what transparency hides is not seen
+    rgb = flattened(photo)
     if sharpening.percent:
         rgb = sharpen(rgb, sharpening)
     return resize_official(rgb)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from transforms.pixels.methods import Pixels, level
 from transforms.pixels.opencv import cv2
 from transforms.pixels.policy import Rule
+from transforms.pixels.refine import refine
 from transforms.pixels.upsample import upsample
 
 
@@ -26,13 +27,19 @@ class Mask:
     threshold: float | None
 
 
-def make_mask(rule: Rule, pixels: Pixels, size: tuple[int, int]) -> Mask:
-    """Apply a rule to a map: normalise and clean it, bring it to a photo's width and height, threshold it."""
+def make_mask(rule: Rule, pixels: Pixels, size: tuple[int, int], rgb: Pixels | None = None) -> Mask:
+    """Apply a rule to a map: normalise and clean it, bring it to a photo's width and height, threshold it.
+
+    rgb: the photo, uint8 [H, W, 3], for its edges; without it they are the map's own.
+    """
     if rule.normalize == "minmax":
         pixels = normalize(pixels)
     threshold = effective_threshold(rule, pixels)
     cleaned = clean(rule, pixels, threshold)
-    probability = upsample(cleaned, size, rule.interpolation)
+    if rgb is not None and (rule.refine, rule.interpolation) == ("guided", "bilinear"):
+        probability = refine(cleaned, rgb)
+    else:
+        probability = upsample(cleaned, size, rule.interpolation)
     return Mask(cv2.LUT(probability, alpha_table(rule, threshold)), cleaned, threshold)
 
 
