@@ -90,7 +90,9 @@ def compared(photo: Image.Image | None, pixels: Pixels, rules: Iterable[Rule], s
             return tile
         if rule.how.drops:
             return Image.new("RGB", tile.size, PAPER[:3])
-        return Image.fromarray(composite(np.asarray(tile), make_mask(rule, pixels, tile.size, np.asarray(tile)).alpha))
+        rgb = np.asarray(tile)
+        mask = make_mask(rule, pixels, tile.size, rgb)
+        return Image.fromarray(composite(rgb, mask.alpha, rim=mask.rim))
 
     return [tile, plain.resize(tile.size), *map(drawn, rules)]
 

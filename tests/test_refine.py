@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from transforms.pixels import refine as module
 from transforms.pixels.opencv import cv2
 from transforms.pixels.policy import Rule
-from transforms.pixels.refine import refine
 from transforms.pixels.sharpen import reduce
 from transforms.pixels.threshold import make_mask
 from transforms.pixels.upsample import upsample
@@ -38,6 +38,11 @@ def coarse(star: NDArray[np.bool_]) -> Pixels:
     """Make a map of it as a network would: soft, and a cell off."""
     small = cv2.resize(np.where(star, 255, 0).astype(np.uint8), (320, 320), interpolation=cv2.INTER_AREA)
     return np.roll(cv2.GaussianBlur(small, (0, 0), 1.5), 1, axis=1)
+
+
+def refine(pixels: Pixels, photo: Pixels) -> Pixels:
+    height, width = photo.shape[:2]
+    return module.refine(pixels, photo, reduce(photo, min(width, 320), min(height, 320)))
 
 
 def iou(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
@@ -120,9 +125,10 @@ def test_a_small_photo_has_no_edges_to_follow(size: tuple[int, int]) -> None:
 def test_the_rule_decides() -> None:
     photo, star = scene((700, 500), (150, 40, 40), (190, 190, 180), 3)
     pixels, size = coarse(star), (700, 500)
-    refined = make_mask(Rule(), pixels, size, photo).alpha
+    cut = Rule(edge="cut")
+    refined = make_mask(cut, pixels, size, photo).alpha
     assert (refined == np.where(refine(pixels, photo) >= 178.5, 255, 0)).all()
-    for rule in (Rule(refine="none"), Rule(interpolation="nearest")):
+    for rule in (replace(cut, refine="none"), replace(cut, interpolation="nearest")):
         assert (make_mask(rule, pixels, size, photo).alpha == make_mask(rule, pixels, size).alpha).all()
         assert (make_mask(rule, pixels, size).alpha != refined).any()
 
@@ -131,4 +137,7 @@ def test_it_is_the_same_bytes_everywhere() -> None:
     photo, star = scene((801, 640), (150, 40, 40), (190, 190, 180), 0)
     ramp = (np.arange(801) % 60).astype(np.uint8)
     refined = refine(coarse(star), photo - ramp[None, :, None] // 2)
-    assert hashlib.sha256(refined.tobytes()).hexdigest() == "474283193c0e0377c7836b40db8058891c4dc47610a22e74eecc6188699e4432"
+    assert (
+        hashlib.sha256(refined.tobytes()).hexdigest()
+        == "474283193c0e0377c7836b40db8058891c4dc47610a22e74eecc6188699e4432"
+    )

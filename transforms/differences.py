@@ -7,6 +7,8 @@ from typing import Any
 from transforms.pixels.methods import METHODS
 
 SCOPES = ("format", "background", "keep_metadata", "sharpen")
+BEFORE = {"refine": "none", "edge": "cut"}
+"""What a policy did that was written before it could say so."""
 TOLD = 4
 """How many differences of a policy are told one by one."""
 
@@ -78,9 +80,7 @@ def _rules(policy: dict[str, Any]) -> dict[str, dict[str, Any]]:
     named = {"default": policy.get("default", {})}
     named |= {f"rule {number}": rule for number, rule in enumerate(policy.get("rules", []), start=1)}
     named |= {f"category {name}": rule for name, rule in policy.get("categories", {}).items()}
-    # Before there was a refined edge, no policy spoke of it.
-    old = {"refine": "none"}
-    return {name: {**old, **rule, **rule.get("parameters", {}), "parameters": None} for name, rule in named.items()}
+    return {name: {**BEFORE, **rule, **rule.get("parameters", {}), "parameters": None} for name, rule in named.items()}
 
 
 def _plain(rule: dict[str, Any]) -> str:
@@ -92,9 +92,10 @@ def _plain(rule: dict[str, Any]) -> str:
         known = METHODS[method].parameters if method in METHODS else {}
         own = {key: value for key, value in parameters.items() if key not in known or known[key].default != value}
         name = " ".join([str(method), *(f"{key} {value}" for key, value in own.items())])
-    rule = {"refine": "none", **rule}  # before there was any
+    rule = {**BEFORE, **rule}
     others = {
         "refine": "guided",
+        "edge": "blend",
         "minimum_component": 0,
         "interpolation": "bilinear",
         "holes": "keep",

@@ -18,8 +18,8 @@ from PIL import Image
 
 from transforms.pixels.formats.patience import pixels_to_decode
 
-PLAIN = 13
-"""Bytes a pixel of any photo: decoded 3, mask 1, picture 3, Pillow's own copy for the encoder 4; and the result."""
+PLAIN = 14
+"""Bytes a pixel of any photo: decoded 3, mask 2, picture 3, Pillow's own copy for the encoder 4; and the result."""
 
 CONVERTED, SEE_THROUGH = 16, 22
 """The same of a photo with a colour profile, of other colours than RGB or more than 8 bits; and with transparency."""
@@ -29,11 +29,11 @@ WEBP = 34
 
 AVIF_SEE_THROUGH = 25
 
-LARGE = 104_000_000
+LARGE = 112_000_000
 """Bytes from which on a photo is large, for each thread: 8 megapixels of an ordinary photo."""
 
 LIMIT = 640 * 1024 * 1024
-"""Bytes. Room for one photo of 50 megapixels, or for two of 24."""
+"""Bytes. Room for one photo of 48 megapixels, or for two of 24."""
 
 PATIENCE_S = 120.0
 """A photo that waits longer is decoded all the same: better to need more memory than never to end."""

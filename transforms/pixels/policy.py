@@ -26,6 +26,7 @@ class PolicyError(Exception):
 CHOICES: dict[str, tuple[str, ...]] = {
     "interpolation": tuple(INTERPOLATIONS),
     "refine": ("guided", "none"),
+    "edge": ("blend", "cut"),
     "holes": ("keep", "fill"),
     "on_no_subject": ("fail", "keep", "white"),
     "on_already_white": ("process", "keep"),
@@ -44,7 +45,9 @@ class Rule:
     """How a probability becomes alpha, with every setting said.
 
     parameters: the method's own, sorted by name. refine: `guided` brings the map to the photo's size along the photo's
-    edges, unless interpolation is `nearest`. minimum_component: smaller pieces of the mask are dropped, cells.
+    edges, unless interpolation is `nearest`. edge: `blend` mixes the pixels along the outline as their colours say, and
+    takes the old background out of them; `cut` leaves both to the method. minimum_component: smaller pieces of the mask
+    are dropped, cells.
     holes, fill_below: enclosed background smaller than this many cells is kept or filled. on_no_subject: an empty mask
     is a failed row, the original photo, or a white picture. on_already_white: a photo that is on white already goes
     through or is kept. normalize: `minmax` stretches each map to 0..1, as the authors' scripts and rembg do.
@@ -56,6 +59,7 @@ class Rule:
     parameters: tuple[tuple[str, float], ...] = (("threshold", THRESHOLD.default),)
     interpolation: str = "bilinear"
     refine: str = "guided"
+    edge: str = "blend"
     minimum_component: int = 0
     holes: str = "keep"
     fill_below: int = 102_400

@@ -25,25 +25,27 @@ BLUR = 0.7
 """Standard deviation of the blur, in thousandths of the longer side."""
 RANGE = 8
 """Levels by which a map has to vary within two cells of one that is refined."""
-SCALE = 512
+SCALE_BITS = 9
+SCALE = 1 << SCALE_BITS
 """Parts of a coefficient that are told apart."""
 LIMIT = 8
 """Coefficients beyond are held: a level of colour moves probability by at most so many."""
 
-PARTS = 128
+PARTS_BITS = 7
+PARTS = 1 << PARTS_BITS
 """Of the way from one cell to the next, that are told apart."""
 
 _CELLS = 9  # of 3×3
 _NEIGHBOURS = np.ones((5, 5), np.uint8)
-_LEVELS = np.rint(np.arange(256) * (SCALE / 255)).astype(np.int32)
+_LEVELS = np.rint(np.arange(256) * (SCALE / 255)).astype(np.int16)
 
 
-def refine(pixels: NDArray[np.uint8], rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def refine(pixels: NDArray[np.uint8], rgb: NDArray[np.uint8], small: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Bring a map to a photo's size along the photo's edges.
 
     Args:
         pixels: uint8 [320, 320], probability × 255.
-        rgb: the photo, uint8 [H, W, 3].
+        rgb: the photo, uint8 [H, W, 3]. small: the same, reduced to the map's size if it is larger.
 
     Returns:
         uint8 [H, W], probability × 255; of a photo with a side of less than 320 pixels as upsample gives it.
@@ -55,38 +57,38 @@ def refine(pixels: NDArray[np.uint8], rgb: NDArray[np.uint8]) -> NDArray[np.uint
     if min(size) < SIDE or not varies.any():
         return upsample(pixels, (width, height))
     working = reduce(rgb, *size)
-    coefficients = _coefficients(pixels, reduce(working, SIDE, SIDE), np.flatnonzero(varies))
+    coefficients = _coefficients(pixels, small, varies)
     refined = upsample(pixels, size)
     chosen = np.flatnonzero(
         cv2.resize(varies.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT).view(np.bool_)
     )
     blurred = cv2.GaussianBlur(working, (0, 0), BLUR * max(size) / 1000, borderType=cv2.BORDER_REPLICATE)
     own = _interpolated(coefficients, chosen, size)
-    colours = blurred.reshape(-1, 3).take(chosen, 0).astype(np.int32)
-    levels = (own[:, :3] * colours).sum(1) + 255 * own[:, 3]
-    refined.reshape(-1)[chosen] = np.clip((levels + SCALE // 2) // SCALE, 0, 255)
+    red, green, blue = np.ascontiguousarray(blurred.reshape(-1, 3).take(chosen, 0).T).astype(np.int32)
+    levels = own[0] * red + own[1] * green + own[2] * blue + 255 * own[3]
+    refined.reshape(-1)[chosen] = np.clip((levels + SCALE // 2) >> SCALE_BITS, 0, 255)
     return upsample(refined, (width, height))
 
 
 def _interpolated(cells: NDArray[np.int16], chosen: NDArray[np.intp], size: tuple[int, int]) -> NDArray[np.int32]:
-    """Interpolate between cells for some pixels of a picture: int32 [N, 4].
+    """Interpolate between cells for some pixels of a picture: int32 [4, N].
 
     cells: int16 [320, 320, 4], none beyond ±4096 × 3. chosen: places of pixels in the picture. size: its width, height.
     """
     packed = cells.view(np.int64).reshape(-1)  # four numbers are fetched as one
     (top, down), (left, across) = _between(size[1]), _between(size[0])
-    y, x = np.divmod(chosen, size[0])
-    first, below, beside = top[y] * SIDE + left[x], down[y, None], across[x, None]
+    y, x = np.divmod(chosen.astype(np.int32), np.int32(size[0]))
+    first, below, beside = top[y] * SIDE + left[x], down[y], across[x]
     last_row, last_column = SIDE * (top[y] < SIDE - 1), (left[x] < SIDE - 1).astype(np.intp)
 
     def fetch(places: NDArray[np.intp]) -> NDArray[np.int32]:
-        return packed.take(places).view(np.int16).reshape(-1, 4).astype(np.int32)
+        return np.ascontiguousarray(packed.take(places).view(np.int16).reshape(-1, 4).T).astype(np.int32)
 
     def row(places: NDArray[np.intp]) -> NDArray[np.int32]:
         return fetch(places) * (PARTS - beside) + fetch(places + last_column) * beside
 
     total = row(first) * (PARTS - below) + row(first + last_row) * below
-    return (total + PARTS * PARTS // 2) // (PARTS * PARTS)
+    return (total + PARTS * PARTS // 2) >> (2 * PARTS_BITS)
 
 
 def _between(length: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
@@ -96,18 +98,19 @@ def _between(length: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
     return cell, rest.astype(np.int32)
 
 
-def _coefficients(pixels: NDArray[np.uint8], guide: NDArray[np.uint8], cells: NDArray[np.intp]) -> NDArray[np.int16]:
+def _coefficients(pixels: NDArray[np.uint8], guide: NDArray[np.uint8], varies: NDArray[np.bool_]) -> NDArray[np.int16]:
     """Find the linear function of colour for some cells: int16 [320, 320, 4], three slopes and the level at black.
 
-    guide: the photo, uint8 [320, 320, 3]. cells: their places; elsewhere the function is the map's own level.
+    guide: the photo, uint8 [320, 320, 3]. varies: bool [320, 320]; elsewhere the function is the map's own level.
     """
+    cells = np.flatnonzero(varies)
     channels = cv2.split(guide)
     sums = [_sum(channel).take(cells) for channel in channels]
     total = _sum(pixels).take(cells)
 
     def covariance(one: NDArray[np.uint8], other: NDArray[np.uint8], sums: NDArray[np.int32]) -> NDArray[np.float64]:
         """Give it times 81 × 255²: exact, as all that goes into it are whole numbers."""
-        product = _sum(cv2.multiply(one, other, dtype=cv2.CV_16U)).take(cells)
+        product = _sum(np.multiply(one, other, dtype=np.uint16)).take(cells)
         return (_CELLS * product - sums).astype(np.float64)
 
     x, y, z = (covariance(one, pixels, own * total) for one, own in zip(channels, sums, strict=True))
@@ -123,13 +126,16 @@ def _coefficients(pixels: NDArray[np.uint8], guide: NDArray[np.uint8], cells: ND
         for one, two, three in ((aa, ab, ac), (ab, bb, bc), (ac, bc, cc))
     ]
     rest = SCALE * total - sum(slope * own for slope, own in zip(slopes, sums, strict=True))
-    found = np.zeros((SIDE * SIDE, 4), np.int32)
+    found = np.zeros((SIDE * SIDE, 4), np.int16)
     found[:, 3] = _LEVELS.take(pixels.reshape(-1))
     for column, values in enumerate((*slopes, rest / (255 * _CELLS))):
         found[cells, column] = np.rint(values)
-    return ((_sum(found.reshape(SIDE, SIDE, 4)) + _CELLS // 2) // _CELLS).astype(np.int16)
+    totals = _sum(found.reshape(SIDE, SIDE, 4)).reshape(-1, 4)
+    around = np.flatnonzero(cv2.dilate(varies.view(np.uint8), _NEIGHBOURS[:3, :3]))
+    found[around] = (totals[around] + _CELLS // 2) // _CELLS
+    return found.reshape(SIDE, SIDE, 4)
 
 
-def _sum(values: NDArray[np.uint8] | NDArray[np.int32]) -> NDArray[np.int32]:
+def _sum(values: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int16]) -> NDArray[np.int32]:
     """Add up 3×3 cells around each; the frame mirrors what is inside."""
     return cv2.boxFilter(values, cv2.CV_32S, (3, 3), normalize=False, borderType=cv2.BORDER_REFLECT_101)

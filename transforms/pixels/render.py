@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.pixels.composite import WHITE, Background, combine_alpha, composite, flattened
+from transforms.pixels.edge import Rim
 from transforms.pixels.encode import ENCODINGS, encode, output_format
 from transforms.pixels.policy import Policy, Rule
 from transforms.pixels.statistics import describe
@@ -49,10 +50,11 @@ def settings_sha256(rule: Rule, background: Background, format: str, keep_metada
 class Judged:
     """A mask, what it looks like, and what the rule makes of that.
 
-    alpha: uint8 [H, W]. fails: there is to be no picture. kept: the photo is to stay as it was.
+    alpha: uint8 [H, W]. rim: as of Mask. fails: there is to be no picture. kept: the photo is to stay as it was.
     """
 
     alpha: NDArray[np.uint8]
+    rim: Rim | None
     threshold: float | None
     statistics: MaskStatistics
     fails: bool
@@ -79,17 +81,17 @@ def judge(mask: Mask, photo: Photo, saliency: SaliencyMap, rule: Rule) -> Judged
     kept = rule.how.keeps or ("keep" in asked and not fails and not rule.how.whitens)
     if kept:
         statistics = replace(statistics, mask_flags=(*statistics.mask_flags, "kept_original"))
-    return Judged(alpha, mask.threshold, statistics, fails, kept)
+    return Judged(alpha, mask.rim, mask.threshold, statistics, fails, kept)
 
 
 def paint(photo: Photo, judged: Judged, settings: OutputSettings) -> NDArray[np.uint8] | None:
     """Composite the photo; None where there is to be no picture, or the photo's own file is to be it."""
     if judged.fails or _is_file(photo, judged, settings):
         return None
-    alpha = judged.alpha
+    alpha, rim = judged.alpha, judged.rim
     if judged.kept:
-        alpha = np.full_like(alpha, 255) if photo.alpha is None else photo.alpha
-    return composite(photo.rgb, alpha, settings.background)
+        alpha, rim = np.full_like(alpha, 255) if photo.alpha is None else photo.alpha, None
+    return composite(photo.rgb, alpha, settings.background, rim)
 
 
 def to_cutout(

@@ -11,20 +11,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from transforms.pixels.edge import Rim, blend
 from transforms.pixels.methods import Pixels, level
 from transforms.pixels.opencv import cv2
 from transforms.pixels.policy import Rule
 from transforms.pixels.refine import refine
+from transforms.pixels.sharpen import reduce
 from transforms.pixels.upsample import upsample
+from weights.architecture import SIDE
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """alpha: uint8 [H, W]. cleaned: the map as the rule left it, uint8 [320, 320]. threshold: 0..1, None for `soft`."""
+    """alpha: uint8 [H, W]. cleaned: the map as the rule left it, uint8 [320, 320]. threshold: 0..1, None for `soft`.
+
+    rim: the colours of pixels along its outline, if they are not the photo's.
+    """
 
     alpha: Pixels
     cleaned: Pixels
     threshold: float | None
+    rim: Rim | None = None
 
 
 def make_mask(rule: Rule, pixels: Pixels, size: tuple[int, int], rgb: Pixels | None = None) -> Mask:
@@ -36,11 +43,17 @@ def make_mask(rule: Rule, pixels: Pixels, size: tuple[int, int], rgb: Pixels | N
         pixels = normalize(pixels)
     threshold = effective_threshold(rule, pixels)
     cleaned = clean(rule, pixels, threshold)
-    if rgb is not None and (rule.refine, rule.interpolation) == ("guided", "bilinear"):
-        probability = refine(cleaned, rgb)
-    else:
+    refines = (rule.refine, rule.interpolation) == ("guided", "bilinear")
+    blends = rule.edge == "blend" and not (rule.how.keeps or rule.how.whitens)
+    if rgb is None or not (refines or blends):
         probability = upsample(cleaned, size, rule.interpolation)
-    return Mask(cv2.LUT(probability, alpha_table(rule, threshold)), cleaned, threshold)
+        return Mask(cv2.LUT(probability, alpha_table(rule, threshold)), cleaned, threshold)
+    small = reduce(rgb, *(min(side, SIDE) for side in size))
+    probability = refine(cleaned, rgb, small) if refines else upsample(cleaned, size, rule.interpolation)
+    alpha, rim = cv2.LUT(probability, alpha_table(rule, threshold)), None
+    if blends:
+        alpha, rim = blend(rgb, alpha, small)
+    return Mask(alpha, cleaned, threshold, rim)
 
 
 def normalize(pixels: Pixels) -> Pixels:
