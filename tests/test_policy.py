@@ -83,7 +83,7 @@ PARAMETERS = [
     ("ladder", "stop", LEAST, 1, 0.3),
     ("ladder", "step", 0.01, 1, 0.1),
     ("ladder", "minimum_share", 0, 1, 0.02),
-    ("soft", "minimum_component", 0, 102_400, 0),
+    ("soft", "minimum_component", 0, 102_400, 50),
     ("soft", "fill_below", 0, 102_400, 102_400),
 ]
 """Method, parameter, and its least, greatest and usual value."""
@@ -203,7 +203,7 @@ def test_the_category_is_an_attribute_too_and_an_empty_one_is_none() -> None:
 
 def test_a_policy_that_says_nothing_is_the_usual_one_and_has_the_digest_of_stored_reports() -> None:
     assert parse_policy({}, "p.toml") == Policy()
-    assert Policy().sha256() == "f7287dd63e34fc36ff2ee326c075478c8619af8c95a0db92619d7a789b8e7d54"
+    assert Policy().sha256() == "4ef100731a300334e3a0914f51aea852edea203582f72dcec55bf30bb8896aff"
 
 
 def test_a_policy_of_a_word() -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.pure
 
 
 def rule(**settings: Any) -> Any:
-    return parse_policy({"default": settings}, "test").default
+    return parse_policy({"default": {"minimum_component": 0, **settings}}, "test").default
 
 
 def empty() -> np.ndarray:

@@ -96,7 +96,7 @@ def _plain(rule: dict[str, Any]) -> str:
     others = {
         "refine": "guided",
         "edge": "blend",
-        "minimum_component": 0,
+        "minimum_component": 50,
         "interpolation": "bilinear",
         "holes": "keep",
         "on_no_subject": "fail",

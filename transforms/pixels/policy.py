@@ -34,7 +34,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """What the settings that every method shares may be; the first is the default."""
 
-SIZES = {"minimum_component": Range(0, 102_400, 0, whole=True), "fill_below": Range(0, 102_400, 102_400, whole=True)}
+SIZES = {"minimum_component": Range(0, 102_400, 50, whole=True), "fill_below": Range(0, 102_400, 102_400, whole=True)}
 """Sizes in cells of the map, of which there are 102,400."""
 SHARPEN = Range(0, 1000, 150, whole=True)
 """Percent; 0 is off."""
@@ -60,7 +60,7 @@ class Rule:
     interpolation: str = "bilinear"
     refine: str = "guided"
     edge: str = "blend"
-    minimum_component: int = 0
+    minimum_component: int = 50
     holes: str = "keep"
     fill_below: int = 102_400
     on_no_subject: str = "fail"

@@ -15,6 +15,7 @@ UNCERTAIN = (0.3, 0.7)
 
 # What raises each flag, all in one place. Fractions of the full-size picture unless said otherwise.
 NO_SUBJECT_BELOW = 0.001
+SHRED_BELOW = 0.01  # quality: of such a mask the network itself expects nothing, whatever the threshold left of it
 FULL_FRAME_ABOVE = 0.95
 LOW_CONFIDENCE_ABOVE = 0.5  # uncertain cells for each cell of the mask
 FRAGMENTED_ABOVE = 3  # components larger than FRAGMENT_CELLS
@@ -56,7 +57,8 @@ def describe(
     uncertain = _share(counts, *UNCERTAIN)
     count, labels = pieces(mask, connectivity=8)
     flags = []
-    if foreground < NO_SUBJECT_BELOW:
+    quality = quality_of(pixels, mask)
+    if foreground < NO_SUBJECT_BELOW or quality < SHRED_BELOW:
         flags.append("no_subject")
     if uncertain > LOW_CONFIDENCE_ABOVE * float(mask.mean()):
         flags.append("low_confidence")
@@ -71,7 +73,6 @@ def describe(
         flags.append("full_frame")
     if _already_white(photo):
         flags.append("already_white")
-    quality = quality_of(pixels, mask)
     if quality < DOUBTFUL_BELOW:
         flags.append("doubtful")
     return MaskStatistics(

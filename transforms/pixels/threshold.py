@@ -82,7 +82,6 @@ def clean(rule: Rule, pixels: Pixels, threshold: float | None) -> Pixels:
     fills = rule.holes == "fill" and rule.fill_below > 0
     if certainty is None and not rule.minimum_component and not fills:
         return pixels
-    pixels = pixels.copy()
     count, labels = pieces(pixels >= level(threshold), connectivity=8)
     dropped = np.zeros(count, bool)
     if rule.minimum_component:
@@ -91,6 +90,9 @@ def clean(rule: Rule, pixels: Pixels, threshold: float | None) -> Pixels:
         certain = labels[pixels >= level(certainty)]
         dropped |= np.bincount(certain, minlength=count) == 0
     dropped[0] = False
+    if not fills and not dropped.any():
+        return pixels
+    pixels = pixels.copy()
     pixels[dropped[labels]] = 0
     if fills:
         outside = np.pad(pixels < level(threshold), 1, constant_values=True)
