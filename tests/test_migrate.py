@@ -24,6 +24,7 @@ POLICIES = {
     "soft": '[default]\nmethod = "soft"\n',
     "ramp": '[default]\nmethod = "ramp"\nthreshold = 0.6\nwidth = 0.3\n',
     "hysteresis": '[default]\nmethod = "hysteresis"\nlow = 0.3\nhigh = 0.9\nholes = "fill"\n',
+    "framed": '[default]\ncanvas = "300x200"\nfill = 0.7\nenlarge = 3\n[category.hat]\nposition = "bottom"\n',
     "ladder": '[default]\nmethod = "ladder"\nminimum_share = 0.3\nminimum_component = 50\n',
     "by category": '[category.round]\nmethod = "soft"\n[[rule]]\nmatch = { colour = "blue" }\nthreshold = 0.9\n',
     "minmax": '[default]\nnormalize = "minmax"\n',

@@ -101,6 +101,7 @@ def _plain(rule: dict[str, Any]) -> str:
         "holes": "keep",
         "on_no_subject": "fail",
     }
+    others |= {"canvas": "", "fill": 0.85, "enlarge": 1.0, "position": "center"}
     others |= {"on_no_subject": "fail", "on_already_white": "process", "normalize": "raw"}
     more = [f"{key} {rule[key]}" for key, usual in others.items() if rule.get(key, usual) != usual]
     return ", ".join([name, *more])

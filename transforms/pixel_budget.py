@@ -17,6 +17,7 @@ from contextlib import suppress
 from PIL import Image
 
 from transforms.pixels.formats.patience import pixels_to_decode
+from transforms.pixels.frame import Frame
 
 PLAIN = 14
 """Bytes a pixel of any photo: decoded 3, mask 2, picture 3, Pillow's own copy for the encoder 4; and the result."""
@@ -39,13 +40,17 @@ PATIENCE_S = 120.0
 """A photo that waits longer is decoded all the same: better to need more memory than never to end."""
 
 
-def bytes_to_render(image: Image.Image, file_bytes: int, output: str) -> int:
+CANVAS = 12
+"""Bytes a pixel of a canvas: itself, the picture resized for it and its mask, and Pillow's copy."""
+
+
+def bytes_to_render(image: Image.Image, file_bytes: int, output: str, frame: Frame | None = None) -> int:
     """Tell what an open photo will take at most, from its header: decoded, made a picture, and encoded.
 
     Args:
         image: opened, not loaded.
         file_bytes: of its file, which is held meanwhile.
-        output: the format to be written, or `same`.
+        output: the format to be written, or `same`. frame: of the picture, None for that of the photo.
     """
     format, mode = image.format, image.mode
     each = PLAIN if mode in ("1", "L", "P", "RGB") and not image.info.get("icc_profile") else CONVERTED
@@ -53,7 +58,8 @@ def bytes_to_render(image: Image.Image, file_bytes: int, output: str) -> int:
         each = AVIF_SEE_THROUGH if format == "AVIF" else SEE_THROUGH
     if output == "webp" or format == "WEBP":
         each = max(each, WEBP)
-    return pixels_to_decode(image) * each + file_bytes
+    canvas = 0 if frame is None else frame.width * frame.height * CANVAS
+    return pixels_to_decode(image) * each + canvas + file_bytes
 
 
 class Reservation:

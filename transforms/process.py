@@ -66,7 +66,9 @@ def prepare(rows: Iterable[PlannedRow], info: RunInfo) -> Work:
         work = replace(work, source_version=blob.version or None, source_sha256=sha256)
         with effort.step("decode"):
             image = open_photo(blob.data, info.settings.limits)
-        work.held.room = PIXELS.reserve(bytes_to_render(image, len(blob.data), info.settings.pictures.format))
+        work.held.room = PIXELS.reserve(
+            bytes_to_render(image, len(blob.data), info.settings.pictures.format, rule.frame)
+        )
         with effort.step("decode"):
             work.held.photo = photo = decode_opened(image)
         del image

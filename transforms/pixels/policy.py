@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from transforms.errors import in_one_line
+from transforms.pixels.frame import Frame, parse_canvas
 from transforms.pixels.methods import DEFAULT_METHOD, METHODS, THRESHOLD, Method, Range
 from transforms.pixels.upsample import INTERPOLATIONS
 
@@ -27,6 +28,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "interpolation": tuple(INTERPOLATIONS),
     "refine": ("guided", "none"),
     "edge": ("blend", "cut"),
+    "position": ("center", "top", "bottom"),
     "holes": ("keep", "fill"),
     "on_no_subject": ("fail", "keep", "white"),
     "on_already_white": ("process", "keep"),
@@ -36,6 +38,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 SIZES = {"minimum_component": Range(0, 102_400, 50, whole=True), "fill_below": Range(0, 102_400, 102_400, whole=True)}
 """Sizes in cells of the map, of which there are 102,400."""
+FRAMES = {"fill": Range(0.1, 1, 0.85), "enlarge": Range(0.01, 10, 1)}
+"""Of a canvas: the share that the product spans, and how far it may be enlarged."""
+OF_A_CANVAS = ("canvas", "position", *FRAMES)
 SHARPEN = Range(0, 1000, 150, whole=True)
 """Percent; 0 is off."""
 
@@ -51,6 +56,8 @@ class Rule:
     holes, fill_below: enclosed background smaller than this many cells is kept or filled. on_no_subject: an empty mask
     is a failed row, the original photo, or a white picture. on_already_white: a photo that is on white already goes
     through or is kept. normalize: `minmax` stretches each map to 0..1, as the authors' scripts and rembg do.
+    canvas, fill, enlarge, position: the size of the picture (`2000x2000`; empty for that of the photo) and how the
+    product stands in it, as in frame.Frame.
     sharpen: how much the photo is sharpened for the network, percent; None for what the run says. The one setting that
     asks for another map.
     """
@@ -66,12 +73,23 @@ class Rule:
     on_no_subject: str = "fail"
     on_already_white: str = "process"
     normalize: str = "raw"
+    canvas: str = ""
+    fill: float = 0.85
+    enlarge: float = 1.0
+    position: str = "center"
     sharpen: int | None = None
 
     @property
     def how(self) -> Method:
         """The method."""
         return METHODS[self.method]
+
+    @property
+    def frame(self) -> Frame | None:
+        """The canvas, if the rule wants one."""
+        if not self.canvas:
+            return None
+        return Frame(*parse_canvas(self.canvas), self.fill, self.enlarge, self.position)
 
     def canonical(self) -> dict[str, Any]:
         """Write the rule in the one form that digests are taken of; what has no effect is left out."""
@@ -81,6 +99,9 @@ class Rule:
             del form["fill_below"]
         if self.sharpen is None:
             del form["sharpen"]
+        if not self.canvas:
+            for name in OF_A_CANVAS:
+                del form[name]
         return form
 
     def sha256(self) -> str:
@@ -218,7 +239,7 @@ def change_rule(rule: Rule, table: dict[str, Any], where: str) -> Rule:
         PolicyError: a setting is not what it may be.
     """
     before = _flat(rule.canonical())
-    shared = {"sharpen", *SIZES, *CHOICES}
+    shared = {"sharpen", "canvas", *FRAMES, *SIZES, *CHOICES}
     if table.keys() <= shared:
         return _rule({**before, **table}, where)
     return _rule({**{name: value for name, value in before.items() if name in shared}, **table}, where)
@@ -241,7 +262,7 @@ def _rule(table: Any, where: str) -> Rule:
     if not isinstance(method, str) or method not in METHODS:
         raise PolicyError(f"{where}: method {method!r} is none of {', '.join(METHODS)}")
     own = METHODS[method].parameters
-    _known(table, ("method", *own, *SIZES, *CHOICES, "sharpen"), where)
+    _known(table, ("method", *own, *SIZES, *CHOICES, "canvas", *FRAMES, "sharpen"), where)
     parameters = {name: _number(table.get(name, span.default), span, f"{where}: {name}") for name, span in own.items()}
     if problem := METHODS[method].problem(parameters):
         raise PolicyError(f"{where}: {problem}")
@@ -252,6 +273,13 @@ def _rule(table: Any, where: str) -> Rule:
         settings[name] = table.get(name, choices[0])
         if settings[name] not in choices:
             raise PolicyError(f"{where}: {name} {settings[name]!r} is none of {', '.join(choices)}")
+    for name, span in FRAMES.items():
+        settings[name] = _number(table.get(name, span.default), span, f"{where}: {name}")
+    if canvas := table.get("canvas", ""):
+        try:
+            settings["canvas"] = "{}x{}".format(*parse_canvas(str(canvas)))
+        except ValueError as error:
+            raise PolicyError(f"{where}: canvas {error}") from error
     if "sharpen" in table:
         settings["sharpen"] = int(_number(table["sharpen"], SHARPEN, f"{where}: sharpen"))
     return Rule(method, tuple(sorted(parameters.items())), **settings)

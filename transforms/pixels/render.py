@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from transforms.pixels.composite import WHITE, Background, combine_alpha, composite, flattened
 from transforms.pixels.edge import Rim
 from transforms.pixels.encode import ENCODINGS, encode, output_format
+from transforms.pixels.frame import Box, Frame, framed
 from transforms.pixels.policy import Policy, Rule
 from transforms.pixels.statistics import describe
 from transforms.pixels.threshold import Mask, make_mask
@@ -50,11 +51,13 @@ def settings_sha256(rule: Rule, background: Background, format: str, keep_metada
 class Judged:
     """A mask, what it looks like, and what the rule makes of that.
 
-    alpha: uint8 [H, W]. rim: as of Mask. fails: there is to be no picture. kept: the photo is to stay as it was.
+    alpha: uint8 [H, W]. rim: as of Mask. frame: of the picture, None for that of the photo.
+    fails: there is to be no picture. kept: the photo is to stay as it was.
     """
 
     alpha: NDArray[np.uint8]
     rim: Rim | None
+    frame: Frame | None
     threshold: float | None
     statistics: MaskStatistics
     fails: bool
@@ -81,7 +84,7 @@ def judge(mask: Mask, photo: Photo, saliency: SaliencyMap, rule: Rule) -> Judged
     kept = rule.how.keeps or ("keep" in asked and not fails and not rule.how.whitens)
     if kept:
         statistics = replace(statistics, mask_flags=(*statistics.mask_flags, "kept_original"))
-    return Judged(alpha, mask.rim, mask.threshold, statistics, fails, kept)
+    return Judged(alpha, mask.rim, rule.frame, mask.threshold, statistics, fails, kept)
 
 
 def paint(photo: Photo, judged: Judged, settings: OutputSettings) -> NDArray[np.uint8] | None:
@@ -91,7 +94,12 @@ def paint(photo: Photo, judged: Judged, settings: OutputSettings) -> NDArray[np.
     alpha, rim = judged.alpha, judged.rim
     if judged.kept:
         alpha, rim = np.full_like(alpha, 255) if photo.alpha is None else photo.alpha, None
-    return composite(photo.rgb, alpha, settings.background, rim)
+    picture = composite(photo.rgb, alpha, settings.background, rim)
+    if judged.frame is None or judged.kept:
+        return picture
+    found = judged.statistics
+    box = (found.bbox_left, found.bbox_top, found.bbox_right, found.bbox_bottom)
+    return framed(picture, alpha, None if None in box else cast(Box, box), judged.frame, settings.background)
 
 
 def to_cutout(
