@@ -23,8 +23,9 @@ from transforms import compare, verify
 from transforms.beam_faults import unknown_flags
 from transforms.errors import FAILURE_CODES
 from transforms.output.schema import SCHEMA, SCHEMA_VERSION
+from transforms.pixels.frame import LONGEST
 from transforms.pixels.methods import METHODS, Range
-from transforms.pixels.policy import CHOICES, SHARPEN, SIZES, Rule, parse_policy
+from transforms.pixels.policy import CHOICES, FRAMES, SHARPEN, SIZES, Rule, parse_policy
 
 MOST_WORDS = 1300
 PAGES = {
@@ -177,7 +178,11 @@ def test_every_setting_of_a_policy_is_explained() -> None:
     expected |= {
         name: [f"{number(span.low)} to {number(span.high)}", number(span.default)] for name, span in SIZES.items()
     }
-    assert told == expected | {"sharpen": [f"{number(SHARPEN.low)} to {number(SHARPEN.high)}", "as `--sharpen`"]}
+    for name, span in {**FRAMES, "sharpen": SHARPEN}.items():
+        expected[name] = [f"{number(span.low)} to {number(span.high)}", number(span.default)]
+    expected["sharpen"][1] = "as `--sharpen`"
+    expected["canvas"] = [f"a size such as `2000x2000`, up to {LONGEST}", "none"]
+    assert told == expected
 
 
 def test_every_policy_shown_is_one() -> None:
