@@ -25,6 +25,10 @@ APART = 30
 """Levels by which product and background have to differ in colour (Euclidean) before their shares can be told."""
 LEAST = 0.02
 """Alpha below which no colour can be told from what is left."""
+SOFT = 8
+"""Pixels beyond the outline up to which a soft mask is freed of the background."""
+AT_ONCE = 1 << 20
+"""Pixels, so that a mask in shreds takes no gigabytes."""
 REACH = 3
 """How far cells of the small photo count for the mean."""
 
@@ -50,59 +54,68 @@ def blend(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], small: NDArray[np.ui
         small: the photo reduced to some 320×320 cells, uint8 [h, w, 3].
 
     Returns:
-        alpha, uint8 [H, W], another one only beside the outline; and colours, there and where alpha is soft.
+        alpha, uint8 [H, W], another one only beside the outline; and colours, there and where alpha is soft near it.
     """
     inner = cv2.threshold(alpha, 127, 255, cv2.THRESH_BINARY)[1]  # compare() takes 1×1 for a scalar
     near = cv2.dilate(inner, _CROSS, iterations=BEYOND)
     cv2.subtract(near, cv2.erode(inner, _CROSS, iterations=WITHIN), near)
-    is_hard = cv2.countNonZero(cv2.inRange(alpha, 1, 254)) == 0
+    soft = cv2.inRange(alpha, 1, 254).reshape(alpha.shape)
+    is_hard = cv2.countNonZero(soft) == 0
     result = cv2.blur(alpha, (3, 3), borderType=cv2.BORDER_REPLICATE) if is_hard else alpha.copy()
-    places = np.flatnonzero(near if is_hard else cv2.bitwise_or(near, cv2.inRange(alpha, 1, 254)))
+    if not is_hard:
+        cv2.bitwise_and(soft, cv2.dilate(inner, _CROSS, iterations=SOFT), soft)
+        cv2.bitwise_or(soft, near, soft)
+    places = np.flatnonzero(near if is_hard else soft)
     if not len(places):
         return alpha, Rim(np.empty(0, np.intp), np.empty((0, 3), np.uint8))
     (height, width), (rows, columns) = alpha.shape, small.shape[:2]
-    y, x = np.divmod(places, width)
-    cells = (y * rows // height) * columns + x * columns // width
     around = np.ones((2 * -(-height // rows) + 1, 2 * -(-width // columns) + 1), np.uint8)  # a cell on either side
-    product, known = _means(small, cv2.erode(inner, around), cells)
+    product = _Means(small, cv2.erode(inner, around))
     there = inner if is_hard else cv2.threshold(alpha, 0, 255, cv2.THRESH_BINARY)[1]
-    ground, seen = _means(small, cv2.bitwise_not(cv2.dilate(there, around)), cells)
-    apart = ground - product
-    length = _dot(apart, apart)
-    told = known & seen & (length >= APART * APART)
-    places, length = places[told], length[told]
-    product, ground, apart = product[told], ground[told], apart[told]
-    own = rgb.reshape(-1, 3).take(places, 0).astype(np.float64)
-    share = np.clip(_dot(own - product, apart) / length, 0, 1)  # of the background
-    beside = near.reshape(-1).take(places) > 0
-    before = result.reshape(-1).take(places) / 255
-    found = np.where(beside, np.clip(1 - share, np.maximum(before - SLACK, 0), np.minimum(before + SLACK, 1)), before)
-    result.reshape(-1)[places] = np.rint(255 * found)
-    part = np.maximum(found, LEAST)[:, None]
-    colours = np.clip(np.rint(ground + (own - ground) / part), 0, 255).astype(np.uint8)
-    return result, Rim(places, colours)
+    ground = _Means(small, cv2.bitwise_not(cv2.dilate(there, around)))
+    told, colours = [], []
+    for start in range(0, len(places), AT_ONCE):
+        some = places[start : start + AT_ONCE]
+        y, x = np.divmod(some, width)
+        cells = (y * rows // height) * columns + x * columns // width
+        (one, known), (other, seen) = product.at(cells), ground.at(cells)
+        apart = other - one
+        length = _dot(apart, apart)
+        usable = known & seen & (length >= APART * APART)
+        some, one, other, apart, length = some[usable], one[usable], other[usable], apart[usable], length[usable]
+        own = rgb.reshape(-1, 3).take(some, 0).astype(np.float64)
+        share = np.clip(_dot(own - one, apart) / length, 0, 1)  # of the background
+        before = result.reshape(-1).take(some) / 255
+        held = np.clip(1 - share, np.maximum(before - SLACK, 0), np.minimum(before + SLACK, 1))
+        found = np.where(near.reshape(-1).take(some) > 0, held, before)
+        result.reshape(-1)[some] = np.rint(255 * found)
+        told.append(some)
+        part = np.maximum(found, LEAST)[:, None]
+        colours.append(np.clip(np.rint(other + (own - other) / part), 0, 255).astype(np.uint8))
+    return result, Rim(np.concatenate(told), np.concatenate(colours))
 
 
 def _dot(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     return one[:, 0] * other[:, 0] + one[:, 1] * other[:, 1] + one[:, 2] * other[:, 2]
 
 
-def _means(
-    small: NDArray[np.uint8], sure: NDArray[np.uint8], cells: NDArray[np.intp]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Give the mean colour of an area around some cells, and whether there is any of it.
+class _Means:
+    """The mean colours of an area around each cell.
 
-    small: uint8 [h, w, 3]. sure: the area, uint8 [H, W], 255 or 0. cells: places of them, [N].
-
-    Returns:
-        float64 [N, 3] and bool [N].
+    small: uint8 [h, w, 3]. sure: the area, uint8 [H, W], 255 or 0.
     """
-    sure = cv2.resize(sure, small.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    window = 2 * REACH + 1
 
-    def total(values: NDArray[np.uint8]) -> NDArray[np.int32]:
-        return cv2.boxFilter(values, cv2.CV_32S, (window, window), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    def __init__(self, small: NDArray[np.uint8], sure: NDArray[np.uint8]) -> None:
+        sure = cv2.resize(sure, small.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        self._count = self._total(sure).reshape(-1)
+        self._sums = self._total(cv2.bitwise_and(small, cv2.cvtColor(sure, cv2.COLOR_GRAY2RGB))).reshape(-1, 3)
 
-    count = total(sure).reshape(-1).take(cells) // 255
-    sums = total(cv2.bitwise_and(small, cv2.cvtColor(sure, cv2.COLOR_GRAY2RGB))).reshape(-1, 3).take(cells, 0)
-    return sums / np.maximum(count, 1)[:, None], count > 0
+    @staticmethod
+    def _total(values: NDArray[np.uint8]) -> NDArray[np.int32]:
+        window = (2 * REACH + 1, 2 * REACH + 1)
+        return cv2.boxFilter(values, cv2.CV_32S, window, normalize=False, borderType=cv2.BORDER_CONSTANT)
+
+    def at(self, cells: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Give those of some cells, float64 [N, 3], and whether there is any of the area around them, bool [N]."""
+        count = self._count.take(cells) // 255
+        return self._sums.take(cells, 0) / np.maximum(count, 1)[:, None], count > 0
