@@ -121,9 +121,11 @@ def saliency_map(data: bytes, *, model: str = "u2net", **more: Unpack[Settings])
 
     Example:
         >>> import io
-        >>> from PIL import Image
+        >>> from PIL import Image, ImageDraw
         >>> file = io.BytesIO()
-        >>> Image.radial_gradient("L").save(file, "JPEG")
+        >>> photo = Image.new("RGB", (300, 200), "#b0a890")
+        >>> ImageDraw.Draw(photo).ellipse((80, 40, 220, 170), fill="#a02020")
+        >>> photo.save(file, "JPEG")
         >>> found = saliency_map(file.getvalue(), model="u2netp")
         >>> found.shape, found[160, 160] > found[5, 5]
         ((320, 320), np.True_)

@@ -546,7 +546,10 @@ assert (PIL.Image.MAX_IMAGE_PIXELS, gc.get_threshold()) == before
 assert set(whitesweep.__all__) >= {name for name in vars(whitesweep) if name in ("cut_out", "Policy")}
 import io
 file = io.BytesIO()
-PIL.Image.radial_gradient("L").save(file, "JPEG")
+import PIL.ImageDraw
+photo = PIL.Image.new("RGB", (300, 200), "#b0a890")
+PIL.ImageDraw.Draw(photo).ellipse((80, 40, 220, 170), fill="#a02020")
+photo.save(file, "JPEG")
 cutout = whitesweep.cut_out(file.getvalue(), "otsu", model="u2netp", weights=WEIGHTS)
 assert cutout.content_type == "image/jpeg"
 assert "apache_beam" not in sys.modules and "torch" not in sys.modules
