@@ -18,7 +18,7 @@ from transforms.pixels.statistics import DOUBTFUL_BELOW
 MOST_ROWS = 100_000
 """Rows that get a place in the sheet, the worst first."""
 MOST_OTHERS = 10_000
-"""Of them, those that failed without a mask, and as many of those that are unlike their category."""
+"""Of them, those without a mask (failed or dropped), and as many of those that are unlike their category."""
 BINS = 20
 """Parts of 0..1 whose rows are counted."""
 UNLIKE = "unlike_category"
@@ -145,7 +145,7 @@ def read_figures(shards: Sequence[str]) -> Figures:
 def read_report(shards: Sequence[str]) -> tuple[Figures, list[dict[str, Any]]]:
     """Read a report: its figures, and the rows that are shown, as dicts with DETAILS.
 
-    The worst masks come first, and what failed without a mask last. Of rows that are unlike their category, UNLIKE
+    The worst masks come first, and what has no mask last. Of rows that are unlike their category, UNLIKE
     is among the mask_flags: it says nothing of a row alone, and is none of the report's.
 
     Raises:
@@ -155,7 +155,6 @@ def read_report(shards: Sequence[str]) -> tuple[Figures, list[dict[str, Any]]]:
     qualities: list[Numbers] = [np.empty(0, np.float32)]
     shapes: list[Numbers] = [np.empty((0, 3), np.float32)]
     categories: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
-    failures: list[NDArray[np.bool_]] = [np.empty(0, np.bool_)]
     numbers: dict[str, int] = {}
     for number in range(len(shards)):
         table = load_table(shards, number, len(shards))
@@ -166,18 +165,17 @@ def read_report(shards: Sequence[str]) -> tuple[Figures, list[dict[str, Any]]]:
         qualities.append(quality)
         shapes.append(shape_of(table))
         categories.append(own[of] if len(of) else np.empty(0, np.int32))
-        failures.append(np.isnan(quality) & np.asarray(pc.equal(table["status"], "failed")))
     quality = np.concatenate(qualities)
     away = distances(np.concatenate(shapes), np.concatenate(categories))
     unlike = np.flatnonzero(away > UNLIKE_ABOVE)
     if len(unlike):
         figures.flags[UNLIKE] = len(unlike)
-    failed = np.flatnonzero(np.concatenate(failures))[:MOST_OTHERS]
+    without = np.flatnonzero(np.isnan(quality))[:MOST_OTHERS]
     furthest = unlike[np.argsort(-away[unlike], kind="stable")][:MOST_OTHERS]
     worst = np.argsort(quality, kind="stable")[: np.count_nonzero(~np.isnan(quality))]
-    masks = np.union1d(worst[: max(0, MOST_ROWS - len(failed) - len(furthest))], furthest)
+    masks = np.union1d(worst[: max(0, MOST_ROWS - len(without) - len(furthest))], furthest)
     masks = masks[np.argsort(quality[masks], kind="stable")]
-    chosen = np.concatenate([masks, failed]).astype(np.int64)
+    chosen = np.concatenate([masks, without]).astype(np.int64)
     rows = _take(shards, [len(one) for one in qualities[1:]], chosen)
     far = set(unlike.tolist())
     for place, row in zip(chosen.tolist(), rows, strict=True):

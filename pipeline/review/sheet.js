@@ -266,7 +266,7 @@ const whitesweep = (() => {
     watcher.disconnect();
     $("list").replaceChildren(...places.map(card));
     if (!places.length) {
-      const why = figures.rows === 0 ? "The report has no rows." : rows.id.length === 0 ? "No row has a mask, and none failed." : "No photo passes these filters.";
+      const why = figures.rows === 0 ? "The report has no rows." : rows.id.length === 0 ? "There is no row to look at." : "No photo passes these filters.";
       $("list").append(make("p", { class: "empty" }, why));
     }
     const cut = figures.rows > sheet.most_rows ? `; the sheet has the ${count(sheet.most_rows)} worst of ${count(figures.rows)}` : "";
