@@ -61,7 +61,8 @@ MODELS_CHECKSUMS["u2net.pth"] = "{}"
 from carvekit.__main__ import removebg
 removebg()
 """
-POLICY = '[default]\nmethod = "soft"\nnormalize = "minmax"\non_no_subject = "white"\n'  # what rembg does with a map
+# What rembg does with a map.
+POLICY = '[default]\nmethod = "soft"\nnormalize = "minmax"\non_no_subject = "white"\nrefine = "none"\nedge = "cut"\n'
 ALIKE = " like rembg, fp32"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}  # no modules of ours
 
