@@ -30,7 +30,7 @@ def one_night(world: World, rng: random.Random) -> None:
     world.tale += [f"  {said}" for said in world.shop.happen(rng)]
     if world.nights and rng.random() < 0.35:
         world.tale.append(f"  {world.damage(rng, rng.random() < 0.35)}")
-    if world.other and rng.random() < 0.15:
+    if world.other and rng.random() < 0.15 and world.other.exists():
         shutil.rmtree(world.other)
         world.tale.append("  the other output is deleted")
     world.rows_per_shard = rng.choice([1, 2, 3, 100, 100])

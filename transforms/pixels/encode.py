@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from transforms.errors import PhotoError
+from transforms.pixels.source_type import packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,10 @@ def output_format(wanted: str, source_format: str, transparent: bool) -> str:
     return chosen
 
 
-def encode(pixels: NDArray[np.uint8], name: str) -> bytes:
+def encode(pixels: NDArray[np.uint8], name: str, source_type: str = "") -> bytes:
     """Encode uint8 [H, W, 3] or [H, W, 4] as a key of ENCODINGS.
+
+    source_type: what made the photo, the one statement that a picture repeats; empty if nobody knows.
 
     Raises:
         PhotoError: write_failed, if the format cannot hold a picture of this size.
@@ -55,5 +59,11 @@ def encode(pixels: NDArray[np.uint8], name: str) -> bytes:
     if longest > LONGEST_SIDE.get(name, longest):
         raise PhotoError("write_failed", f"{name} holds at most {LONGEST_SIDE[name]} px a side; use --format png")
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, name, **ENCODINGS[name].options)
+    options = dict(ENCODINGS[name].options)
+    if source_type and name == "png":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", packet(source_type))
+    elif source_type:
+        options["xmp"] = packet(source_type).encode()
+    Image.fromarray(pixels).save(buffer, name, **options)
     return buffer.getvalue()

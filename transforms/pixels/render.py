@@ -109,7 +109,7 @@ def to_cutout(
     name = _format(photo, settings)
     kept = b"" if judged.fails else data
     return Cutout(
-        kept if picture is None else encode(picture, name),
+        kept if picture is None else encode(picture, name, photo.source_type),
         name,
         ENCODINGS[name].content_type,
         judged.threshold,

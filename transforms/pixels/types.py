@@ -13,11 +13,13 @@ class Photo:
     """A decoded photo: upright, sRGB.
 
     rgb: uint8 [H, W, 3]. alpha: uint8 [H, W], or None without transparency. format: `jpeg`, `png`, …
+    source_type: what made it, if its file says so (source_type.py).
     """
 
     rgb: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None
     format: str
+    source_type: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
