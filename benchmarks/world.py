@@ -495,7 +495,7 @@ class World:
         if carries and carried is not None and plain(carried) == plain(row):
             return "carried"
         if row["code"] == "no_map" and (command.name == "migrate" or (command.name == "verify" and code == 1)):
-            if any(record.codes for record in records):
+            if records and all(record.codes for record in records):  # of rows with one id, one may well pass
                 return None
             maps = source.maps
             named = [
