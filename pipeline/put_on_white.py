@@ -31,7 +31,7 @@ class PutOnWhite(beam.PTransform):
     attributes too. Numbers become text.
 
     Out comes one PhotoOutcome a row, a NamedTuple with a schema whose fields are the columns of a report: `status`
-    (`processed` or `failed`), `code`, `message`, `output_uri` (below the output folder), `flags`, … A row that cannot
+    (`processed`, `failed` or `dropped`), `code`, `message`, `output_uri` (below the output folder), … A row that cannot
     be used, or a photo, costs its own outcome only. Of rows with the same id one is done and the others fail as
     `duplicate_id`. Pictures are named by ids as in a run and stand in `images/`; maps stand in `maps/`, and are taken
     from there the next time.

@@ -66,7 +66,7 @@ def cutout_of(
         with _step("render"):
             cutout = render(bytes(data), photo, SaliencyMap(pixels, ""), rule, settings.pictures)
     if not cutout.data:
-        raise PhotoError("no_subject", NO_SUBJECT)
+        raise PhotoError("no_subject", "the policy drops it" if rule.how.drops else NO_SUBJECT)
     return cutout
 
 
