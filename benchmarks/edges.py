@@ -152,17 +152,17 @@ def colour_error(case: Case, mask: Mask, before: NDArray[np.bool_]) -> float:
 def has_rim(case: Case, mask: Mask) -> bool:
     """Tell whether a picture's rim is of the old background: two pixels deep, where that differs from the product."""
     inside = (mask.alpha >= 128).astype(np.uint8)
-    cross = np.ones((3, 3), np.uint8)
+    around = np.ones((3, 3), np.uint8)
     rgb = case.rgb.astype(np.float64)
-    product, one = mean_around(rgb, cv2.erode(inside, cross, iterations=4) > 0, 21)
-    ground, other = mean_around(rgb, cv2.dilate(inside, cross, iterations=3) == 0, 21)
+    product, one = mean_around(rgb, cv2.erode(inside, around, iterations=4) > 0, 21)
+    ground, other = mean_around(rgb, cv2.dilate(inside, around, iterations=3) == 0, 21)
     shown = rgb.copy()
     if mask.rim is not None:
         shown.reshape(-1, 3)[mask.rim.places] = mask.rim.rgb
     apart = ground - product
     size = (apart**2).sum(-1)
     share = ((shown - product) * apart).sum(-1) / np.maximum(size, 1)
-    ring = (inside > 0) & (cv2.erode(inside, cross, iterations=2) == 0) & one & other & (size > 900)
+    ring = (inside > 0) & (cv2.erode(inside, around, iterations=2) == 0) & one & other & (size > 900)
     return bool(ring.sum() > 50 and (share[ring] > 0.5).mean() > RIM_ABOVE)
 
 

@@ -7,12 +7,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from pipeline.errors import RequestError
+from transforms import storage
 from transforms.brakes import Brakes
 from transforms.pixels.composite import parse_background
 from transforms.pixels.decode import Limits
 from transforms.pixels.encode import ENCODINGS
 from transforms.pixels.methods import DEFAULT_POLICY
-from transforms.pixels.policy import Policy, PolicyError
+from transforms.pixels.policy import SHARPEN, Policy, PolicyError
 from transforms.pixels.render import OutputSettings
 from transforms.pixels.sharpen import Sharpening
 from transforms.settings import RunSettings, load_policy
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from model.engine import EngineConfig
 
 RANGES: dict[str, tuple[float, float]] = {
-    "sharpen": (0, 1000),
+    "sharpen": (SHARPEN.low, SHARPEN.high),
     **dict.fromkeys(("max_failure_fraction", *(brake.name for brake in fields(Brakes))), (0.0, 1.0)),
     "keep_reports": (1, 2**40),
     "max_bytes": (1, 2**40),
@@ -85,6 +86,17 @@ def make_settings(
         limits=Limits(max_bytes, max_pixels),
         allow_private=allow_private_addresses,
     )
+
+
+def output_folder(output: str) -> str:
+    """Give an output folder that is only looked at, as storage names it.
+
+    Raises:
+        RequestError: nothing of ours can be there.
+    """
+    if not storage.takes_outputs(output):
+        raise RequestError(f"--output {output}: expected a folder or a gs:// address")
+    return (storage.local_path(output) if storage.is_local(output) else output).rstrip("/") or "/"
 
 
 def check_numbers(**flags: Any) -> None:

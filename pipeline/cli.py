@@ -24,17 +24,15 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; give its exit code."""
     try:
         flags, others = parse(arguments)
+        if flags.command in ("status", "review") and others:  # which have no Beam to hand them to
+            raise RequestError(f"{others[0]}: {flags.command} does not know this flag. See --help")
         if flags.command == "status":
             from pipeline.status import status
 
-            if others:
-                raise RequestError(f"{others[0]}: status does not know this flag. See --help")
             return status(flags)
         if flags.command == "review":
             from pipeline.review.write import review
 
-            if others:
-                raise RequestError(f"{others[0]}: review does not know this flag. See --help")
             return review(flags)
         _set_up_logging(flags.verbose, flags.log_format)
         if flags.command == "demo":

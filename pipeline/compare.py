@@ -17,7 +17,7 @@ from pipeline.graph import build_compare
 from pipeline.launch import run_graph
 from pipeline.options import absolute, check_beam, check_output
 from transforms import decisions, storage
-from transforms.compare import COLUMNS, MappedRow, rule_of
+from transforms.compare import COLUMNS, MappedRow
 from transforms.errors import PhotoError
 from transforms.output.earlier import NoReportError, newest_report, newest_run
 from transforms.output.history import newest_settings
@@ -149,7 +149,8 @@ def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]], names: Se
         uris = (storage.join(folder, row["uri"]) for folder in folders)  # to one of which its uri is relative
         photo = next((tile for uri in uris if (tile := open_tile(uri, TILE, allow_private))), None)
         mapped = MappedRow(**{name: row[name] for name in COLUMNS})
-        rules = [rule_of(mapped, policy, request.decisions)[1] for policy in (request.first, request.second)]
+        decision = decisions.decisions_at(request.decisions).get(row["id"])
+        rules = [decisions.rule_of(mapped, policy, decision)[1] for policy in (request.first, request.second)]
         groups.append(compared(photo, saliency.pixels, rules, TILE))
     buffer = io.BytesIO()
     captions = [

@@ -17,7 +17,7 @@ from pipeline.summary import summarise
 from pipeline.telling import as_json, handler, told
 from transforms import storage
 from transforms.credentials import without_secrets
-from transforms.decisions import NAME
+from transforms.decisions import NAME as DECISIONS
 from transforms.differences import differences
 from transforms.errors import FatalError, PhotoError
 from transforms.output.cleanup import retire, sweep
@@ -115,7 +115,7 @@ def keep_decisions(request: RunRequest) -> str | None:
     """Write what is decided on single rows into the run's record, where workers find it, and whoever looks back."""
     if request.decisions is None:
         return None
-    uri = f"{request.info.folder}/{request.info.record}/{NAME}"
+    uri = f"{request.info.folder}/{request.info.record}/{DECISIONS}"
     try:
         storage.write(uri, request.decisions.data, "text/csv")
     except PhotoError as error:

@@ -90,7 +90,7 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
         settings = replace(settings, only=read_selection(only) if only else ())
     except SelectionError as error:
         raise RequestError(str(error)) from error
-    return _with_decisions(make_request(settings, flags.manifest, beam_arguments, flags.verbose), flags)
+    return _request_of(settings, flags, beam_arguments)
 
 
 def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
@@ -104,11 +104,12 @@ def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunReques
     find_report(settings.earlier_folder, needed=True)
     if flags.missing == "predict":
         settings = _with_engine(settings, flags, others)
-    return _with_decisions(make_request(settings, flags.manifest, beam_arguments, flags.verbose), flags)
+    return _request_of(settings, flags, beam_arguments)
 
 
-def _with_decisions(request: RunRequest, flags: argparse.Namespace) -> RunRequest:
-    """Read the decisions that are named, or lie beside the manifest."""
+def _request_of(settings: RunSettings, flags: argparse.Namespace, beam_arguments: list[str]) -> RunRequest:
+    """Make the request of a run or a migration, with the decisions that are named or lie beside the manifest."""
+    request = make_request(settings, flags.manifest, beam_arguments, flags.verbose)
     request = replace(request, review=getattr(flags, "review", False))
     if not hasattr(flags, "decisions"):  # the demo has none
         return request

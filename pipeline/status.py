@@ -7,6 +7,7 @@ import json
 import time
 from typing import Any
 
+from pipeline.checks import output_folder
 from pipeline.errors import RequestError
 from transforms import storage
 from transforms.credentials import without_secrets
@@ -19,10 +20,7 @@ from transforms.tracking import in_words
 
 def status(flags: argparse.Namespace) -> int:
     """Print what there is to say of an output folder. Nothing is written."""
-    folder = storage.local_path(flags.output) if storage.is_local(flags.output) else flags.output
-    folder = folder.rstrip("/") or "/"
-    if not storage.takes_outputs(folder):
-        raise RequestError(f"--output {flags.output}: expected a folder or a gs:// address")
+    folder = output_folder(flags.output)
     try:
         there = storage.is_folder(folder)
     except Exception as error:  # whatever keeps us from it

@@ -13,7 +13,7 @@ from conftest import BRAKES_OFF, draw_product, report_rows, run, run_json
 from PIL import Image
 
 from pipeline.cli import main
-from transforms.decisions import Decision, DecisionsError, read_decisions
+from transforms.decisions import Decision, DecisionsError, read_decisions, rule_of
 from transforms.pixels.policy import Rule, parse_policy, plain_policy
 from transforms.types import ManifestRow
 
@@ -252,7 +252,7 @@ def test_a_change_is_made_to_the_rule_that_would_serve_the_row() -> None:
     tables = {"default": {}, "category": {"hats": {"method": "ramp", "minimum_component": 50}}}
     policy, row = parse_policy(tables, "p.toml"), ManifestRow("a", "a.jpg", "a.jpg", "hats")
     base = policy.categories[0][1]
-    name, rule = row.rule(policy, Decision("change", (("sharpen", 0.0),)))
+    name, rule = rule_of(row, policy, Decision("change", (("sharpen", 0.0),)))
     assert (name, rule.method, rule.parameters, rule.minimum_component, rule.sharpen) == (
         "decision",
         "ramp",
@@ -260,10 +260,10 @@ def test_a_change_is_made_to_the_rule_that_would_serve_the_row() -> None:
         50,
         0,
     )
-    _, rule = row.rule(policy, Decision("change", (("threshold", 0.3),)))
+    _, rule = rule_of(row, policy, Decision("change", (("threshold", 0.3),)))
     assert (rule.method, rule.parameters, rule.minimum_component) == ("fixed", (("threshold", 0.3),), 50)
-    assert row.rule(policy, Decision("good")) == ("category hats", base)
-    assert row.rule(policy, None) == ("category hats", base)
+    assert rule_of(row, policy, Decision("good")) == ("category hats", base)
+    assert rule_of(row, policy, None) == ("category hats", base)
     assert Rule().sha256() == plain_policy("0.7").default.sha256()
 
 

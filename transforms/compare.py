@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.decisions import decisions_at
+from transforms.decisions import decisions_at, rule_of
 from transforms.output.commit import PARQUET
 from transforms.output.earlier import read_mapped
 from transforms.output.maps import load_map
 from transforms.output.run import JSON
 from transforms.output.schema import columns
-from transforms.pixels.policy import Policy, Rule
+from transforms.pixels.policy import Policy
 from transforms.pixels.threshold import make_mask
 from weights.architecture import SIDE
 
@@ -76,7 +76,7 @@ def compare_row(
         return Comparison(**known)
     names, masks, thresholds = [], [], []
     for policy in (first, second):
-        name, rule = rule_of(row, policy, decisions)
+        name, rule = rule_of(row, policy, decisions_at(decisions).get(row.id))
         made = make_mask(rule, saliency.pixels, (SIDE, SIDE))
         names.append(name)
         masks.append(made.alpha >= (0 if rule.how.keeps else 128))  # of a photo that is kept all stays
@@ -95,13 +95,6 @@ def compare_row(
         iou=in_both / union if union else 1.0,
         flipped=(union - in_both) / cells,
     )
-
-
-def rule_of(row: MappedRow, policy: Policy, decisions: str | None) -> tuple[str, Rule]:
-    """Find the rule that serves a row, and its name."""
-    named = policy.rule_for(row.category, row.attributes, row.id, row.uri)
-    decision = decisions_at(decisions).get(row.id)
-    return named if decision is None else decision.apply(*named)
 
 
 def most_changed(comparisons: Iterable[Comparison], count: int = MOST_CHANGED) -> list[Comparison]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transforms.brakes import Effect
+from transforms.output.commit import FIRST
 
 REASONS = {
     "new": "new",
@@ -27,8 +28,6 @@ REASONS = {
 
 SAID = threading.Event()
 """Set once the user has been told of the plan."""
-FIRST = 10
-"""How many ids run.json quotes of decisions that no row has."""
 NOT_CHANGED = ("new", "failed", "asked", "unusable")
 """Reasons that are no change of what was there: `--max_changed_fraction` does not count them."""
 

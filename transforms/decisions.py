@@ -7,12 +7,12 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from transforms import storage
 from transforms.credentials import without_secrets
 from transforms.errors import PhotoError
-from transforms.pixels.policy import PolicyError, Rule, change_rule
+from transforms.pixels.policy import Policy, PolicyError, Rule, change_rule
 from transforms.settings import DecisionsFile
 from transforms.tables import TableError, read_csv
 
@@ -52,6 +52,25 @@ class Decision:
         return RULE, change_rule(rule, changes, RULE)
 
 
+class Row(Protocol):
+    """What there is to know of a row before its photo is looked at."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def uri(self) -> str: ...  # noqa: D102
+    @property
+    def category(self) -> str | None: ...  # noqa: D102
+    @property
+    def attributes(self) -> dict[str, str]: ...  # noqa: D102
+
+
+def rule_of(row: Row, policy: Policy, decision: Decision | None) -> tuple[str, Rule]:
+    """Find the rule that serves a row, and its name. decision: what is decided on it alone."""
+    named = policy.rule_for(row.category, row.attributes, row.id, row.uri)
+    return named if decision is None else decision.apply(*named)
+
+
 def is_meant(*words: str | None) -> bool:
     """Tell whether one of the decisions on a row, of this run or the one before, changes its picture."""
     return any(word is not None and word not in NOTED for word in words)
@@ -59,10 +78,14 @@ def is_meant(*words: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """A file of decisions that has been read. by_id: what it decides. data: its bytes."""
+    """A file of decisions that has been read.
+
+    by_id: what it decides. lines: id, decision, parameters and note of each id, as written. data: its bytes.
+    """
 
     file: DecisionsFile
     by_id: Mapping[str, Decision]
+    lines: list[tuple[str, str, str, str]]
     data: bytes
 
 
@@ -78,7 +101,8 @@ def read_decisions(uri: str) -> Decisions:
     except PhotoError as error:
         raise DecisionsError(f"--decisions {shown}: {error.message}") from error
     by_id: dict[str, Decision] = {}
-    lines: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+    lines: list[tuple[str, str, str, str]] = []
     try:
         for line, record in read_csv(io.BytesIO(data), "id"):
             where = f"{shown}, line {line}"
@@ -89,11 +113,14 @@ def read_decisions(uri: str) -> Decisions:
             if not id:
                 raise DecisionsError(f"{where}: no id")
             if by_id.setdefault(id, decision) != decision:
-                raise DecisionsError(f"{where}: decides {id!r} otherwise than line {lines[id]} does; keep one of them")
-            lines.setdefault(id, line)
+                raise DecisionsError(
+                    f"{where}: decides {id!r} otherwise than line {numbers[id]} does; keep one of them"
+                )
+            if numbers.setdefault(id, line) == line:
+                lines.append((id, decision.word, fields.get("parameters", ""), fields.get("note", "")))
     except (TableError, ValueError) as error:
         raise DecisionsError(f"--decisions {shown}: {error}") from error
-    return Decisions(DecisionsFile(uri, hashlib.sha256(data).hexdigest(), len(by_id)), by_id, data)
+    return Decisions(DecisionsFile(uri, hashlib.sha256(data).hexdigest(), len(by_id)), by_id, lines, data)
 
 
 def _decision(fields: dict[str, str], where: str) -> Decision:

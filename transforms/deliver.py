@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from transforms import storage
+from transforms.decisions import rule_of
 from transforms.errors import NO_SUBJECT, Failure, FatalError, PhotoError, in_one_line
 from transforms.output.lease import lease_watch
 from transforms.output.maps import store_map
@@ -44,14 +45,16 @@ def finish(work: Work, info: RunInfo) -> Iterator[Outcome]:
     for row in work.rows:
         report = ReportRow(row.id, row.uri, row.category, row.attributes, status="failed")
         try:
-            name, rule = row.rule(info.settings.pictures.policy, row.decision)
             report = replace(_with_facts(report, work), decision=row.decision.word if row.decision else None)
-            if failure is None and rule.how.drops:
-                outcome = _drop(row, _under(report, name, rule, info.settings.pictures), info, effort)
-            elif failure is None:
-                outcome = _deliver(row, report, work, cutouts, info, effort)
-            else:
+            if failure is not None:
                 outcome = _without_cutout(row, report, failure, info, effort)
+            else:
+                name, rule = rule_of(row, info.settings.pictures.policy, row.decision)
+                served = _under(report, name, rule, info.settings.pictures)
+                if rule.how.drops:
+                    outcome = _drop(row, served, info, effort)
+                else:
+                    outcome = _deliver(row, served, rule, work, cutouts, info, effort)
         except FatalError:
             raise
         except Exception as error:
@@ -63,6 +66,7 @@ def finish(work: Work, info: RunInfo) -> Iterator[Outcome]:
 def _deliver(
     row: PlannedRow,
     report: ReportRow,
+    rule: Rule,
     work: Work,
     cutouts: dict[Rule, Cutout],
     info: RunInfo,
@@ -73,11 +77,10 @@ def _deliver(
     assert photo is not None  # a photo without failure has been decoded and predicted
     assert saliency is not None
     settings = info.settings.pictures
-    name, rule = row.rule(settings.policy, row.decision)
     if rule not in cutouts:
         cutouts[rule] = _render(work.data, photo, saliency, rule, settings, effort)
     cutout = cutouts[rule]
-    report = replace(_under(report, name, rule, settings), threshold=cutout.threshold, statistics=cutout.statistics)
+    report = replace(report, threshold=cutout.threshold, statistics=cutout.statistics)
     if not cutout.data:
         _remove_all(row, info, effort, "no_subject")
         failure = Failure("threshold", "no_subject", NO_SUBJECT)

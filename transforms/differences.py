@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from transforms.pixels.methods import METHODS
+from transforms.pixels.policy import Rule
 
 SCOPES = ("format", "background", "keep_metadata", "sharpen")
 BEFORE = {"refine": "none", "edge": "cut"}
@@ -93,15 +95,6 @@ def _plain(rule: dict[str, Any]) -> str:
         own = {key: value for key, value in parameters.items() if key not in known or known[key].default != value}
         name = " ".join([str(method), *(f"{key} {value}" for key, value in own.items())])
     rule = {**BEFORE, **rule}
-    others = {
-        "refine": "guided",
-        "edge": "blend",
-        "minimum_component": 50,
-        "interpolation": "bilinear",
-        "holes": "keep",
-        "on_no_subject": "fail",
-    }
-    others |= {"canvas": "", "fill": 0.85, "enlarge": 1.0, "position": "center"}
-    others |= {"on_no_subject": "fail", "on_already_white": "process", "normalize": "raw"}
-    more = [f"{key} {rule[key]}" for key, usual in others.items() if rule.get(key, usual) != usual]
+    usual = {f.name: getattr(Rule(), f.name) for f in fields(Rule) if f.name not in ("method", "parameters")}
+    more = [f"{key} {rule[key]}" for key, value in usual.items() if rule.get(key, value) != value]
     return ", ".join([name, *more])

@@ -17,9 +17,6 @@ TOLERATED, TOLERATED_FRACTION = 10, 0.01
 """More of a worker thread's photos than so many, and than this share."""
 
 
-"""This process's own."""
-
-
 class FaultError(DeadEndError):
     """Photos in general meet our own faults. Behind its first line stands a traceback."""
 

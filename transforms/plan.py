@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.counts import PlanCounts
-from transforms.decisions import decisions_at
+from transforms.decisions import decisions_at, rule_of
 from transforms.manifest import BATCH, Batch, pack_rows, photo_key, refuse_duplicates, unpack_rows
 from transforms.output.commit import Gone
 from transforms.output.earlier import Earlier, earlier_of, load_table
@@ -98,7 +98,7 @@ def plan_shard(
         settled = record is not None and row.failure is None and _settled(row, records, config)
         known = facts.get(row.source)
         decision = decisions.get(row.id)
-        name, rule = row.rule(settings.pictures.policy, decision)
+        name, rule = rule_of(row, settings.pictures.policy, decision)
         reason = None if settled else _why(row, record, files, known, rule, settings)
         if record is not None and reason is None:
             positions.append(position)

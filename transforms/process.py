@@ -18,6 +18,7 @@ from apache_beam.metrics import Metrics
 
 from model.machine import give_back, keep_buffers
 from transforms import storage
+from transforms.decisions import rule_of
 from transforms.deliver import finish
 from transforms.early_stop import early_stop
 from transforms.elsewhere import pause, row_done
@@ -110,7 +111,7 @@ def find_map(work: Work, rule: Rule, settings: RunSettings) -> Work:
 
 
 def _rule(row: PlannedRow, settings: RunSettings) -> Rule:
-    return row.rule(settings.pictures.policy, row.decision)[1]
+    return rule_of(row, settings.pictures.policy, row.decision)[1]
 
 
 def together(rows: Iterable[PlannedRow], settings: RunSettings) -> Iterator[list[PlannedRow]]:

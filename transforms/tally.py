@@ -67,10 +67,11 @@ class Tally:
             counts.rows += 1
             return
         self._count(row, rule_name, row.decision)
+        same_map = True  # or what another rule does cannot be told from the map that is there
         if not rule.how.drops:
             counts.pictures += 1
-            self._look_at_map(row, record, facts, rule)
-        if record is None or record["foreground_fraction"] is None:
+            same_map = self._look_at_map(row, record, facts, rule)
+        if record is None or not same_map or record["foreground_fraction"] is None:
             return
         if is_meant(record["decision"], row.decision.word if row.decision else None):
             return
@@ -80,13 +81,15 @@ class Tally:
 
     def _look_at_map(
         self, row: PlannedRow, record: dict[str, Any] | None, facts: SourceFacts | None, rule: Rule
-    ) -> None:
+    ) -> bool:
+        """Count a row's photo, and note its map; tell whether that is the one of the report before."""
         settings = self.settings
         key = self._map_of(row, record, facts, rule)
         stored = record is not None and key is not None and key == record["map_key"] and settings.redo != "anew"
         self._predicted[row.source] = settings.engine is not None and not stored
         if key is not None and not stored and settings.redo != "anew":
             self._unknown[row.source] = key
+        return stored
 
     def _map_of(
         self, row: PlannedRow, record: dict[str, Any] | None, facts: SourceFacts | None, rule: Rule

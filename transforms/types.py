@@ -12,7 +12,6 @@ from transforms.output.commit import Gone
 from transforms.output.earlier import Earlier
 from transforms.output.schema import ReportRow
 from transforms.packing import pack, unpack
-from transforms.pixels.policy import Policy, Rule
 from transforms.steps import Effort
 
 
@@ -41,11 +40,6 @@ class ManifestRow:
         """
         where = (self.manifest, self.line, self.failure)
         return (self.id, self.uri, self.source, self.category, self.attributes, *where)
-
-    def rule(self, policy: Policy, decision: Decision | None) -> tuple[str, Rule]:
-        """Find the rule that serves the row, and its name. decision: what is decided on it alone."""
-        named = policy.rule_for(self.category, self.attributes, self.id, self.uri)
-        return named if decision is None else decision.apply(*named)
 
 
 @dataclass(frozen=True, slots=True)

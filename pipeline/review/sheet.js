@@ -458,9 +458,7 @@ const whitesweep = (() => {
       this.at = at;
       const name = ++names;
       const { width, height } = row;
-      this.table = draw("feFuncR", { type: "discrete" });
-      const same = ["G", "B"].map((channel) => draw(`feFunc${channel}`, { type: "discrete" }));
-      this.tables = [this.table, ...same];
+      this.tables = ["R", "G", "B"].map((channel) => draw(`feFunc${channel}`, { type: "discrete" }));
       const filter = { id: `cut-${name}`, "color-interpolation-filters": "sRGB", x: 0, y: 0, width: 1, height: 1 };
       const area = { id: `mask-${name}`, maskUnits: "userSpaceOnUse", x: 0, y: 0, width, height };
       const map = image(row.map, width, height, { filter: `url(#cut-${name})` });
@@ -639,5 +637,5 @@ const whitesweep = (() => {
     $("problem").hidden = false;
   });
 
-  return { index, rows, decisionsFile, mark };
+  return { index, rows, decisionsFile };
 })();

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import logging
 import posixpath
@@ -13,18 +12,19 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
+from pipeline.checks import output_folder
 from pipeline.errors import RequestError
 from pipeline.review.figures import MOST_ROWS, read_figures, read_report
 from transforms import storage
 from transforms.credentials import without_secrets
 from transforms.decisions import NAME as DECISIONS
+from transforms.decisions import DecisionsError, read_decisions
 from transforms.errors import DeadEndError, FatalError, PhotoError
 from transforms.output.cleanup import is_complete, list_runs
-from transforms.output.earlier import NoReportError, newest_report, newest_run
+from transforms.output.earlier import BrokenReportError, NoReportError, newest_report, newest_run, shards_of
 from transforms.output.maps import map_uri
 from transforms.output.run import read_run, record_of
 from transforms.pixels.statistics import DOUBTFUL_BELOW
-from transforms.tables import read_csv
 
 FOLDER = "review"
 PAGE = 250
@@ -41,10 +41,7 @@ def review(flags: argparse.Namespace) -> int:
     Raises:
         RequestError: there is no report, or it cannot be read, or the sheet cannot be written.
     """
-    folder = storage.local_path(flags.output) if storage.is_local(flags.output) else flags.output
-    folder = folder.rstrip("/") or "/"
-    if not storage.takes_outputs(folder):
-        raise RequestError(f"--output {flags.output}: expected a folder or a gs:// address")
+    folder = output_folder(flags.output)
     try:
         print(without_secrets(f"review: {write_review(folder)}"))
     except NoReportError as error:
@@ -72,21 +69,21 @@ def write_review(folder: str) -> str:
     """
     run_id = newest_run(folder)["run_id"]
     figures, records = read_report(newest_report(folder))
+    record = figures.record()
     try:
         run = read_run(folder, run_id)
     except (PhotoError, ValueError):
         run = {}
-    before = _before(folder, run_id)
     index = {
         "folder": without_secrets(folder),
         "run": _run(run_id, run),
-        "figures": figures.record(),
-        "before": before,
+        "figures": record,
+        "before": _before(folder, run_id),
         "doubtful_below": DOUBTFUL_BELOW,
         "most_rows": MOST_ROWS,
         "page": PAGE,
         "decisions": _decisions(folder, run_id),
-        "rows": _index(records, figures.record()),
+        "rows": _index(records, record),
     }
     data = f"{folder}/{FOLDER}/data"
     originals = _Originals(folder, run)
@@ -143,26 +140,17 @@ def _before(folder: str, run_id: str) -> dict[str, Any] | None:
         before = max(complete, default=None)
         if before is None:
             return None
-        names = (name for name, _ in storage.list_sizes(f"{folder}/report/run={before}") if name.endswith(".parquet"))
-        shards = [f"{folder}/report/run={before}/{name}" for name in sorted(names) if name.startswith("part-")]
-        return {"id": before, **read_figures(shards).record()}
-    except (DeadEndError, PhotoError, OSError):
+        return {"id": before, **read_figures(shards_of(f"{folder}/report/run={before}")).record()}
+    except (BrokenReportError, DeadEndError):
         return None
 
 
-def _decisions(folder: str, run_id: str) -> list[list[str]]:
+def _decisions(folder: str, run_id: str) -> list[tuple[str, str, str, str]]:
     """Give the lines of the decisions that were in force, each id once."""
     try:
-        data = storage.read(f"{folder}/{record_of(run_id)}/{DECISIONS}").data
-    except PhotoError:
+        return read_decisions(f"{folder}/{record_of(run_id)}/{DECISIONS}").lines
+    except DecisionsError:
         return []
-    found: dict[str, list[str]] = {}
-    for _, record in read_csv(io.BytesIO(data), "id"):
-        if isinstance(record, dict):
-            fields = {name.lower(): value.strip() for name, value in record.items()}
-            line = [fields.get(name, "") for name in ("id", "decision", "parameters", "note")]
-            found.setdefault(line[0], [line[0], line[1].lower(), *line[2:]])
-    return list(found.values())
 
 
 def _index(records: Sequence[dict[str, Any]], figures: dict[str, Any]) -> dict[str, list[Any]]:

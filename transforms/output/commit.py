@@ -22,7 +22,7 @@ from transforms.steps import Effort
 from transforms.stopping import STOP
 
 FIRST = 10
-"""How many failures and gone rows run.json quotes; the report holds them all."""
+"""How many failures, gone rows and decisions without a row run.json quotes."""
 PARQUET = "application/vnd.apache.parquet"
 TRACES = 20
 """How many different tracebacks a run keeps."""

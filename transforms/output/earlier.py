@@ -69,7 +69,15 @@ def newest_report(folder: str) -> list[str]:
     Raises:
         NoReportError: there is none. BrokenReportError: it is not whole.
     """
-    base = f"{folder}/{newest_run(folder)['report']}"
+    return shards_of(f"{folder}/{newest_run(folder)['report']}")
+
+
+def shards_of(base: str) -> list[str]:
+    """List the shards of a report, in order. base: its folder.
+
+    Raises:
+        BrokenReportError: it is not whole.
+    """
     try:
         listed = list(storage.list_sizes(base))  # not a glob: the folder's own name may have brackets
     except (PhotoError, OSError) as error:

@@ -32,7 +32,7 @@ AT_ONCE = 1 << 20
 REACH = 3
 """How far cells of the small photo count for the mean."""
 
-_CROSS = np.ones((3, 3), np.uint8)
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ def blend(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], small: NDArray[np.ui
         alpha, uint8 [H, W], another one only beside the outline; and colours, there and where alpha is soft near it.
     """
     inner = cv2.threshold(alpha, 127, 255, cv2.THRESH_BINARY)[1]  # compare() takes 1×1 for a scalar
-    near = cv2.dilate(inner, _CROSS, iterations=BEYOND)
-    cv2.subtract(near, cv2.erode(inner, _CROSS, iterations=WITHIN), near)
+    near = cv2.dilate(inner, _NEIGHBOURS, iterations=BEYOND)
+    cv2.subtract(near, cv2.erode(inner, _NEIGHBOURS, iterations=WITHIN), near)
     soft = cv2.inRange(alpha, 1, 254).reshape(alpha.shape)
     is_hard = cv2.countNonZero(soft) == 0
     result = cv2.blur(alpha, (3, 3), borderType=cv2.BORDER_REPLICATE) if is_hard else alpha.copy()
     if not is_hard:
-        cv2.bitwise_and(soft, cv2.dilate(inner, _CROSS, iterations=SOFT), soft)
+        cv2.bitwise_and(soft, cv2.dilate(inner, _NEIGHBOURS, iterations=SOFT), soft)
         cv2.bitwise_or(soft, near, soft)
     places = np.flatnonzero(near if is_hard else soft)
     if not len(places):

@@ -43,6 +43,8 @@ FRAMES = {"fill": Range(0.1, 1, 0.85), "enlarge": Range(0.01, 10, 1)}
 OF_A_CANVAS = ("canvas", "position", *FRAMES)
 SHARPEN = Range(0, 1000, 150, whole=True)
 """Percent; 0 is off."""
+SHARED = (*SIZES, *CHOICES, "canvas", *FRAMES, "sharpen")
+"""Settings that every method has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,10 @@ class Rule:
     parameters: the method's own, sorted by name. refine: `guided` brings the map to the photo's size along the photo's
     edges, unless interpolation is `nearest`. edge: `blend` mixes the pixels along the outline as their colours say, and
     takes the old background out of them; `cut` leaves both to the method. minimum_component: smaller pieces of the mask
-    are dropped, cells.
-    holes, fill_below: enclosed background smaller than this many cells is kept or filled. on_no_subject: an empty mask
-    is a failed row, the original photo, or a white picture. on_already_white: a photo that is on white already goes
-    through or is kept. normalize: `minmax` stretches each map to 0..1, as the authors' scripts and rembg do.
+    are dropped, cells. holes, fill_below: enclosed background smaller than this many cells is kept or filled.
+    on_no_subject: an empty mask is a failed row, the original photo, or a white picture. on_already_white: a photo that
+    is on white already goes through or is kept. normalize: `minmax` stretches each map to 0..1, as the authors' scripts
+    and rembg do.
     canvas, fill, enlarge, position: the size of the picture (`2000x2000`; empty for that of the photo) and how the
     product stands in it, as in frame.Frame.
     sharpen: how much the photo is sharpened for the network, percent; None for what the run says. The one setting that
@@ -239,10 +241,9 @@ def change_rule(rule: Rule, table: dict[str, Any], where: str) -> Rule:
         PolicyError: a setting is not what it may be.
     """
     before = _flat(rule.canonical())
-    shared = {"sharpen", "canvas", *FRAMES, *SIZES, *CHOICES}
-    if table.keys() <= shared:
-        return _rule({**before, **table}, where)
-    return _rule({**{name: value for name, value in before.items() if name in shared}, **table}, where)
+    if not table.keys() <= set(SHARED):
+        before = {name: value for name, value in before.items() if name in SHARED}
+    return _rule({**before, **table}, where)
 
 
 def _flat(rule: dict[str, Any]) -> dict[str, Any]:
@@ -262,7 +263,7 @@ def _rule(table: Any, where: str) -> Rule:
     if not isinstance(method, str) or method not in METHODS:
         raise PolicyError(f"{where}: method {method!r} is none of {', '.join(METHODS)}")
     own = METHODS[method].parameters
-    _known(table, ("method", *own, *SIZES, *CHOICES, "canvas", *FRAMES, "sharpen"), where)
+    _known(table, ("method", *own, *SHARED), where)
     parameters = {name: _number(table.get(name, span.default), span, f"{where}: {name}") for name, span in own.items()}
     if problem := METHODS[method].problem(parameters):
         raise PolicyError(f"{where}: {problem}")
