@@ -28,7 +28,11 @@ setup(
         include=["pipeline", "pipeline.*", "sample", "transforms", "transforms.*", "model", "model.*", "weights"]
     ),
     include_package_data=False,
-    package_data={"model": ["*_int8.json"], "pipeline.review": ["index.html", "sheet.*"]},
+    package_data={
+        "model": ["*_int8.json"],
+        "pipeline.review": ["index.html", "sheet.*"],
+        "transforms.pixels": ["profiles.toml"],
+    },
     # 3.10 has no wheels of the pinned NumPy and SciPy; 3.13 has all, but nobody has run the tests there.
     python_requires=">=3.11,<3.13",
     install_requires=[

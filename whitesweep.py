@@ -83,12 +83,12 @@ def cut_out(
         background: a colour name, `#rrggbb` or `transparent`.
         format: `same`, `jpeg`, `png` or `webp`.
         model: `u2net`, or `u2netp`, the small one.
-        more: weights, device, precision, batch_size, sharpen, interpolation, keep_metadata, max_bytes and max_pixels,
-            as the flags of `run` of those names.
+        more: weights, device, precision, batch_size, sharpen, interpolation, keep_metadata, profile, max_bytes and
+            max_pixels, as the flags of `run` of those names.
 
     Returns:
         data: the picture's file. format, content_type: what it is. threshold: the one in force, 0..1, None for `soft`.
-        statistics: of the mask, with its `mask_flags`.
+        statistics: of the mask, with its `mask_flags`. violations: of the profile, if there is one.
 
     Raises:
         PhotoError: the photo cannot be used, or nothing was found in it (`no_subject`).

@@ -68,7 +68,7 @@ def make_catalog(folder: Path, photos: list[Path], rows: int) -> None:
             model=origin.model,
             weights_sha256=origin.weights_sha256,
             precision=origin.precision,
-            settings_sha256=settings_sha256(rule, output.background, output.format),
+            settings_sha256=settings_sha256(rule, output),
         )
         outcomes.setdefault(shard_of(id, shard_count(rows)), []).append(Outcome(row, Effort()))
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")

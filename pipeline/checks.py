@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from pipeline.errors import RequestError
 from transforms import storage
 from transforms.brakes import Brakes
-from transforms.pixels.composite import parse_background
+from transforms.pixels.composite import WHITE, parse_background
 from transforms.pixels.decode import Limits
 from transforms.pixels.encode import ENCODINGS
 from transforms.pixels.methods import DEFAULT_POLICY
 from transforms.pixels.policy import SHARPEN, Policy, PolicyError
+from transforms.pixels.profile import ProfileError
 from transforms.pixels.render import OutputSettings
 from transforms.pixels.sharpen import Sharpening
-from transforms.settings import RunSettings, load_policy
+from transforms.settings import RunSettings, load_policy, load_profile
 from weights.files import WeightsError, locate
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Settings(TypedDict, total=False):
     sharpen: int
     interpolation: str | None
     keep_metadata: bool
+    profile: str | None
     max_bytes: int
     max_pixels: int
 
@@ -61,6 +63,7 @@ def make_settings(
     sharpen: int = Sharpening().percent,
     interpolation: str | None = None,
     keep_metadata: bool = False,
+    profile: str | None = None,
     max_bytes: int = Limits().max_bytes,
     max_pixels: int = Limits().max_pixels,
     local: bool = True,
@@ -77,7 +80,7 @@ def make_settings(
         RequestError: what was asked for cannot be.
     """
     check_numbers(sharpen=sharpen, max_bytes=max_bytes, max_pixels=max_pixels, batch_size=batch_size)
-    pictures = check_pictures(policy, interpolation, background, format, keep_metadata=keep_metadata)
+    pictures = check_pictures(policy, interpolation, background, format, keep_metadata=keep_metadata, profile=profile)
     return RunSettings(
         output=output,
         engine=None if model is None else known_engine(model, weights, device, precision, batch_size, local),
@@ -112,7 +115,13 @@ def check_numbers(**flags: Any) -> None:
 
 
 def check_pictures(
-    policy: str | Policy, interpolation: str | None, background: str, format: str, *, keep_metadata: bool
+    policy: str | Policy,
+    interpolation: str | None,
+    background: str,
+    format: str,
+    *,
+    keep_metadata: bool,
+    profile: str | None = None,
 ) -> OutputSettings:
     """Check what decides how a map and a photo become a picture.
 
@@ -122,16 +131,21 @@ def check_pictures(
     if format != "same" and format not in ENCODINGS:
         raise RequestError(f"--format {format}: expected same, {', '.join(sorted(ENCODINGS))}")
     try:
+        wanted = None if profile is None else load_profile(str(profile))
         if not isinstance(policy, Policy):
-            policy = load_policy(str(policy))  # callers from Python give numbers and paths too
+            policy = load_policy(str(policy), wanted)  # callers from Python give numbers and paths too
         if interpolation:
             policy = policy.with_interpolation(interpolation)
         colour = parse_background(background)
-    except (PolicyError, ValueError) as error:
+    except (PolicyError, ProfileError, ValueError) as error:
         raise RequestError(str(error)) from error
+    if wanted is not None and wanted.white and colour != WHITE:
+        raise RequestError(f"--background {background}: {wanted.name} takes exactly white only")
+    if wanted is not None and wanted.formats is not None and format not in ("same", *wanted.formats):
+        raise RequestError(f"--format {format}: {wanted.name} takes {', '.join(wanted.formats)} only")
     if format == "jpeg" and colour is None:
         raise RequestError("--background transparent: JPEG cannot be transparent; use --format png or webp")
-    return OutputSettings(policy, colour, format, keep_metadata)
+    return OutputSettings(policy, colour, format, keep_metadata, wanted)
 
 
 def check_engine(

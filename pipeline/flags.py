@@ -127,6 +127,12 @@ def add_rendering(parser: argparse.ArgumentParser, policy: str | None) -> None:
         "WebP lossless (default: %(default)s)",
     )
     pictures.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="make pictures as a marketplace asks for them, and check each as it was written: amazon, google, walmart, "
+        "ebay, zalando, shopify, or a TOML file of your own (default: none)",
+    )
+    pictures.add_argument(
         "--keep_metadata",
         action="store_true",
         help="write a photo that the policy keeps as the file that it was, with camera, place and colour profile",

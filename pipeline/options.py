@@ -187,7 +187,12 @@ def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[Ru
     if runners.runner_name(flags.runner) == "DataflowRunner" and storage.is_local(output):
         raise RequestError(f"--output {flags.output}: Dataflow's workers cannot write here; use a gs:// address")
     pictures = check_pictures(
-        flags.policy, flags.interpolation, flags.background, flags.format, keep_metadata=flags.keep_metadata
+        flags.policy,
+        flags.interpolation,
+        flags.background,
+        flags.format,
+        keep_metadata=flags.keep_metadata,
+        profile=flags.profile,
     )
     settings = RunSettings(
         output=output,

@@ -43,6 +43,10 @@ def summarise(run: dict[str, Any], request: RunRequest) -> str:
         lines.append(f"tracebacks of faults of whitesweep itself: {request.info.folder}/{run['internal_errors']}")
     if run["mask_flags"]:
         lines.insert(1, "mask flags: " + ", ".join(f"{count} {flag}" for flag, count in run["mask_flags"].items()))
+    if (profile := run["settings"]["profile"]) is not None:
+        wrong = ", ".join(f"{count} {word}" for word, count in run["violations"].items())
+        checked = f"{profile['name']}: {run['compliant']} pictures are what it asks"
+        lines.insert(1, f"{checked}{f'; others are not: {wrong}' if wrong else ''}")
     failed, first = statuses.get("failed", 0), run["first_failures"]
     if failed:
         lines.append(f"failures: the rows of the report whose status is failed, {failed} of them")

@@ -122,6 +122,46 @@ def test_any_box_on_any_canvas(data: st.DataObject) -> None:
     assert abs(dark.sum() / 255 - wanted) <= 0.35 * wanted + 2.2 * scale * (right - left + bottom - top) + 4
 
 
+@pytest.mark.parametrize(
+    ("box", "sides", "canvas", "spans"),
+    [
+        ((100, 100, 300, 200), (1, 9999), (250, 250), 200),  # as large as in its photo
+        ((100, 100, 140, 120), (200, 9999), (200, 200), 40),  # on a canvas that may not be smaller
+        ((100, 100, 300, 200), (1, 125), (125, 125), 100),  # drawn smaller, on one that may not be larger
+        ((0, 100, 400, 200), (1, 9999), (400, 400), 400),  # from side to side
+    ],
+)
+def test_a_canvas_of_a_ratio_is_as_large_as_the_product_wants_it(
+    box: Box, sides: tuple[int, int], canvas: tuple[int, int], spans: int
+) -> None:
+    frame = Frame(1, 1, 0.8, 1, "center", sides=sides)
+    result = framed(*product((400, 400), box), box, frame, WHITE)
+    assert (result.shape[1], result.shape[0]) == canvas
+    found = seen(result)
+    assert abs(found[2] - found[0] - spans) <= 2
+    assert result.shape[0] * result.shape[1] <= frame.most_pixels((400, 400))
+
+
+def test_a_bulky_product_is_drawn_no_larger_than_it_may_cover() -> None:
+    shapes = []
+    for box in ((100, 100, 300, 300), (100, 190, 300, 210)):  # of one width, the second thin
+        picture, alpha = product((400, 400), box)
+        for canvas in (Frame(400, 400, 0.8, 9, "center", 0.25), Frame(4, 4, 0.8, 9, "center", 0.25, (400, 400))):
+            result = framed(picture, alpha, box, canvas, WHITE)
+            shapes.append((result.min(2) < 160).mean())
+            found = seen(result)
+    assert np.allclose(shapes[:2], 0.25, atol=0.005)
+    assert abs(found[2] - found[0] - 320) <= 3  # which `fill` holds back, long before
+
+
+def test_a_portrait_ratio_is_met_to_the_pixel() -> None:
+    width, height, is_ratio = parse_canvas("1:2")
+    assert is_ratio
+    frame = Frame(width, height, 0.9, 1, "center", sides=(1100, 2600))
+    sized = frame.sized((5, 5, 905, 305), (1000, 400), 1000)
+    assert (sized.width, sized.height) == (1000, 2000)
+
+
 def test_without_a_product_the_canvas_is_empty() -> None:
     picture, alpha = product((50, 40), (10, 10, 30, 30))
     assert (framed(picture, np.zeros_like(alpha), None, Frame(7, 9, 0.8, 1, "center"), WHITE) == 255).all()
@@ -130,7 +170,10 @@ def test_without_a_product_the_canvas_is_empty() -> None:
     assert (empty[..., 3] == 0).all()
 
 
-@pytest.mark.parametrize("text", ["2000", "0x10", "10x0", "20000x10", "10x-5", "axb", "", "10 x 10 x 10", "1e3x1e3"])
+@pytest.mark.parametrize(
+    "text",
+    ["2000", "0x10", "10x0", "20000x10", "10x-5", "axb", "", "10 x 10 x 10", "1e3x1e3", "0:1", "1:200", "1:1:1", ":"],
+)
 def test_a_canvas_that_is_none_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ValueError, match="expected a size such as 2000x2000"):
         parse_canvas(text)

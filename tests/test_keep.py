@@ -64,7 +64,7 @@ def test_only_rules_that_keep_know_the_difference(tmp_path: Path) -> None:
     (tmp_path / "keep.toml").write_text(KEEP)
     for policy, differ in (("0.7", False), (str(tmp_path / "keep.toml"), True), ("keep", True)):
         rule = load_policy(policy).default
-        digests = {settings_sha256(rule, (255, 255, 255), "same", keep) for keep in (False, True)}
+        digests = {settings_sha256(rule, OutputSettings(keep_metadata=keep)) for keep in (False, True)}
         assert (len(digests) == 2) == differ
 
 

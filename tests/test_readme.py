@@ -9,6 +9,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from transforms.errors import FAILURE_CODES
 from transforms.output.schema import SCHEMA, SCHEMA_VERSION
 from transforms.pixels.frame import LONGEST
 from transforms.pixels.methods import METHODS, Range
-from transforms.pixels.policy import CHOICES, FRAMES, SHARPEN, SIZES, Rule, parse_policy
+from transforms.pixels.policy import CHOICES, FRAMES, SHARPEN, SIDES, SIZES, Rule, parse_policy
+from transforms.pixels.profile import Profile, profile_names
 
 MOST_WORDS = 1300
 PAGES = {
@@ -176,13 +178,20 @@ def test_every_setting_of_a_policy_is_explained() -> None:
         name: [", ".join(f"`{v}`" for v in values), f"`{getattr(usual, name)}`"] for name, values in CHOICES.items()
     }
     expected |= {
-        name: [f"{number(span.low)} to {number(span.high)}", number(span.default)] for name, span in SIZES.items()
+        name: [f"{number(span.low)} to {number(span.high)}", number(span.default)]
+        for name, span in {**SIZES, **SIDES}.items()
     }
     for name, span in {**FRAMES, "sharpen": SHARPEN}.items():
         expected[name] = [f"{number(span.low)} to {number(span.high)}", number(span.default)]
     expected["sharpen"][1] = "as `--sharpen`"
-    expected["canvas"] = [f"a size such as `2000x2000`, up to {LONGEST}", "none"]
+    expected["canvas"] = [f"a size such as `2000x2000`, up to {LONGEST}, or a ratio such as `4:5`", "none"]
     assert told == expected
+
+
+def test_everything_that_a_profile_may_ask_is_explained() -> None:
+    told = {name for row in table(section(REFERENCE, "## Profiles"), "key") for name in quoted(row[0])}
+    assert told == {f.name for f in fields(Profile)} - {"name"}
+    assert all(name in section(REFERENCE, "## Profiles") + README for name in profile_names())
 
 
 def test_every_policy_shown_is_one() -> None:

@@ -230,7 +230,7 @@ def test_a_format_too_small_for_the_picture_is_a_failure(name: str, side: int) -
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("jpeg", {"quality": 95, "subsampling": 0}),
+        ("jpeg", {"quality": 95, "subsampling": 0, "optimize": True}),
         ("png", {"compress_level": 6}),
         ("webp", {"lossless": True, "quality": 50, "method": 0, "exact": True}),
     ],

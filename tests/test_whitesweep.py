@@ -363,7 +363,7 @@ def test_a_fault_of_ours_is_logged_with_its_traceback(
     def fault(*_: Any) -> None:
         raise ZeroDivisionError("no luck")
 
-    monkeypatch.setattr("transforms.deliver.paint", fault)
+    monkeypatch.setattr("transforms.pixels.render.paint", fault)
     said: list[str] = []
     monkeypatch.setattr("transforms.plain_rows.LOGGER.error", lambda text, *parts: said.append(text % parts))
     (outcome,) = put([{"uri": str(photos / "plain.jpg")}], tmp_path / "out")

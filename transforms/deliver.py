@@ -15,12 +15,10 @@ from transforms.output.naming import output_name
 from transforms.output.pictures import OutputFile, Reason, look_at, remove_picture, write_picture
 from transforms.output.run import RunInfo
 from transforms.output.schema import ReportRow
-from transforms.pixels.composite import flattened
 from transforms.pixels.encode import ENCODINGS
 from transforms.pixels.policy import Rule
-from transforms.pixels.render import OutputSettings, judge, paint, settings_sha256, to_cutout
-from transforms.pixels.threshold import make_mask
-from transforms.pixels.types import Cutout, Photo, SaliencyMap
+from transforms.pixels.render import OutputSettings, render, settings_sha256
+from transforms.pixels.types import Cutout
 from transforms.steps import Effort, StepError, failure_of
 from transforms.types import Outcome, PlannedRow
 from transforms.work import Work
@@ -78,7 +76,7 @@ def _deliver(
     assert saliency is not None
     settings = info.settings.pictures
     if rule not in cutouts:
-        cutouts[rule] = _render(work.data, photo, saliency, rule, settings, effort)
+        cutouts[rule] = render(work.data, photo, saliency, rule, settings, effort.step)
     cutout = cutouts[rule]
     report = replace(report, threshold=cutout.threshold, statistics=cutout.statistics)
     if not cutout.data:
@@ -106,6 +104,8 @@ def _deliver(
             effort.counts["images_removed"] += 1
         except StepError:
             left.append(present)
+    if cutout.violations is not None:
+        report = replace(report, compliant=not cutout.violations, violations=cutout.violations)
     report = replace(report, status="processed")
     return Outcome(_with_picture(report, OutputFile(output, sha256, len(cutout.data))), effort, left=tuple(left))
 
@@ -117,7 +117,7 @@ def _under(report: ReportRow, name: str, rule: Rule, settings: OutputSettings) -
         policy_sha256=settings.policy.sha256(),
         rule=name,
         rule_sha256=rule.sha256(),
-        settings_sha256=settings_sha256(rule, settings.background, settings.format, settings.keep_metadata),
+        settings_sha256=settings_sha256(rule, settings),
         method=rule.method,
         sharpen=rule.sharpen,
     )
@@ -135,20 +135,6 @@ def _remove_all(row: PlannedRow, info: RunInfo, effort: Effort, why: Reason) -> 
         with effort.step("write"):
             remove_picture(info.folder, info.run_id, present, why)
         effort.counts["images_removed"] += 1
-
-
-def _render(
-    data: bytes, photo: Photo, saliency: SaliencyMap, rule: Rule, settings: OutputSettings, effort: Effort
-) -> Cutout:
-    """Do what render.render does, step by step."""
-    with effort.step("threshold"):
-        mask = make_mask(rule, saliency.pixels, photo.size, flattened(photo))
-    with effort.step("statistics"):
-        judged = judge(mask, photo, saliency, rule)
-    with effort.step("composite"):
-        picture = paint(photo, judged, settings)
-    with effort.step("encode"):
-        return to_cutout(data, photo, judged, picture, settings)
 
 
 def _with_facts(report: ReportRow, work: Work) -> ReportRow:

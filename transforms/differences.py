@@ -39,7 +39,15 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     for name in SCOPES:
         if name in before and not (name == "sharpen" and other is None):
             told += _changed(name, _word(name, before[name]), _word(name, now.get(name)))
-    return told + _policies(before.get("policy"), now.get("policy")) + _decisions(before, now)
+    return told + _policies(before.get("policy"), now.get("policy")) + _profiles(before, now) + _decisions(before, now)
+
+
+def _profiles(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    one, other = before.get("profile"), now.get("profile")
+    names = [profile["name"] if profile else "none" for profile in (one, other)]
+    if one == other:
+        return []
+    return [f"profile {names[0]} -> {names[1]}" if names[0] != names[1] else f"profile {names[0]} asks other things"]
 
 
 def _decisions(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -58,7 +58,7 @@ def bytes_to_render(image: Image.Image, file_bytes: int, output: str, frame: Fra
         each = AVIF_SEE_THROUGH if format == "AVIF" else SEE_THROUGH
     if output == "webp" or format == "WEBP":
         each = max(each, WEBP)
-    canvas = 0 if frame is None else frame.width * frame.height * CANVAS
+    canvas = 0 if frame is None else frame.most_pixels(image.size) * CANVAS
     return pixels_to_decode(image) * each + canvas + file_bytes
 
 

@@ -30,9 +30,10 @@ from transforms.output.naming import ENDINGS, IMAGES, id_of_output
 from transforms.output.schema import shard_count, shard_of
 from transforms.packing import pack, unpack
 from transforms.pixels.policy import Rule
+from transforms.pixels.render import settings_sha256
 from transforms.settings import RunSettings
 from transforms.storage import SourceFacts
-from transforms.tally import Tally, rendering_sha256
+from transforms.tally import Tally
 from transforms.types import Carried, ManifestRow, PlannedRow
 
 COLUMNS = (
@@ -171,7 +172,7 @@ def _why(
         return "photo"
     if record["map_key"] != map_key(record["source_sha256"], maps):
         return "map"
-    if record["settings_sha256"] != rendering_sha256(rule, settings.pictures):
+    if record["settings_sha256"] != settings_sha256(rule, settings.pictures):
         return "rendering"
     there = (record["output_uri"], record["output_bytes"]) in files if record["output_uri"] else not files
     return None if there else "picture"

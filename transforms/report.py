@@ -140,6 +140,7 @@ def summarise(shard: int, table: pa.Table, effort: Effort) -> ShardSummary:
     """Count what is in a table of SCHEMA."""
     failed = [at for at, status in enumerate(table["status"].to_pylist()) if status == "failed"]
     failures = table.select(["id", "uri", "code", "message"]).take(pa.array(failed, pa.int64())).to_pylist()
+    violations = [{said.partition(":")[0] for said in found or ()} for found in table["violations"].to_pylist()]
     return ShardSummary(
         shard,
         _counts(table["status"]),
@@ -148,6 +149,8 @@ def summarise(shard: int, table: pa.Table, effort: Effort) -> ShardSummary:
         effort,
         first_failures(failures),
         len(table) - len(failures),
+        compliant=table["compliant"].to_pylist().count(True),
+        violations=Counter(word for words in violations for word in words),
     )
 
 

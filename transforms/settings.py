@@ -14,12 +14,14 @@ from transforms import storage
 from transforms.brakes import Brakes
 from transforms.errors import PhotoError
 from transforms.pixels.decode import Limits
+from transforms.pixels.methods import DEFAULT_POLICY
 from transforms.pixels.policy import Policy, PolicyError, Rule, parse_canonical, parse_policy, plain_policy
+from transforms.pixels.profile import Profile, ProfileError, named_profile, profile_names, read_profile
 from transforms.pixels.render import OutputSettings
 from transforms.pixels.sharpen import Sharpening
 from weights.files import WeightsFile
 
-SETTINGS_VERSION = 3
+SETTINGS_VERSION = 4
 """Raised when RunSettings.record comes to say other things, or to say them otherwise."""
 
 REDO = ("changed", "failed", "damaged", "all", "anew")
@@ -170,6 +172,7 @@ class RunSettings:
             "background": pictures.background,
             "format": pictures.format,
             "keep_metadata": pictures.keep_metadata,
+            "profile": pictures.profile and pictures.profile.canonical(),
             "max_bytes": self.limits.max_bytes,
             "max_pixels": self.limits.max_pixels,
             "allow_private_addresses": self.allow_private,
@@ -193,6 +196,7 @@ class RunSettings:
             raise SettingsError("another version of whitesweep wrote it")
         try:
             network, background, decisions = record["network"], record["background"], record.get("decisions")
+            profile = record["profile"]
             return RunSettings(
                 output=record["output"],
                 command=record["command"],
@@ -215,6 +219,7 @@ class RunSettings:
                     background and (background[0], background[1], background[2]),
                     record["format"],
                     record["keep_metadata"],
+                    profile and read_profile(profile, profile["name"]),
                 ),
                 decisions=decisions and DecisionsFile(decisions["file"], decisions["sha256"], decisions["count"]),
                 limits=Limits(record["max_bytes"], record["max_pixels"]),
@@ -227,23 +232,55 @@ class RunSettings:
                 runner=record["runner"],
                 beam=tuple(record["beam"]),
             )
-        except (PolicyError, KeyError, TypeError, IndexError) as error:
+        except (PolicyError, ProfileError, KeyError, TypeError, IndexError) as error:
             raise SettingsError(f"it is damaged ({type(error).__name__}: {error})") from error
 
 
-def load_policy(text: str) -> Policy:
+def load_policy(text: str, profile: Profile | None = None) -> Policy:
     """Load what the user gave for --policy: a threshold such as `0.7`, the name of a method, or a TOML file.
+
+    profile: has settings for the rules that do not say otherwise.
 
     Raises:
         PolicyError: it is none of these, or a parameter is not what it may be.
     """
     text = text.strip()
+    frame = {} if profile is None else dict(profile.frame)
     if not text.endswith(".toml"):
-        return plain_policy(text)
+        return plain_policy(text, frame)
     try:
-        tables = tomllib.loads(storage.read(text).data.decode("utf-8"))
+        return parse_policy(_read_toml(text), text, frame)
+    except ValueError as error:
+        raise PolicyError(f"--policy {error}") from error
+
+
+def load_profile(text: str) -> Profile:
+    """Load what the user gave for --profile: the name of a marketplace, or a TOML file.
+
+    Raises:
+        ProfileError: it is neither, or something in it is not what it may be.
+    """
+    text = text.strip()
+    if text in profile_names():
+        return named_profile(text)
+    if not text.endswith(".toml"):
+        raise ProfileError(f"--profile {text}: expected {', '.join(profile_names())}, or a .toml file")
+    try:
+        profile = read_profile(_read_toml(text), f"--profile {text}")
+    except ValueError as error:
+        raise ProfileError(f"--profile {error}") from error
+    try:
+        plain_policy(DEFAULT_POLICY, dict(profile.frame))
+    except PolicyError as error:
+        raise ProfileError(f"--profile {text}: frame: {error}") from error
+    return replace(profile, name=text.rpartition("/")[2].removesuffix(".toml"))
+
+
+def _read_toml(file: str) -> dict[str, Any]:
+    """Read a file. Raises ValueError, one line that begins with its name."""
+    try:
+        return tomllib.loads(storage.read(file).data.decode("utf-8"))
     except PhotoError as error:
-        raise PolicyError(f"--policy {text}: {error.message}") from error
+        raise ValueError(f"{file}: {error.message}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PolicyError(f"--policy {text}: not TOML: {error}") from error
-    return parse_policy(tables, text)
+        raise ValueError(f"{file}: not TOML: {error}") from error

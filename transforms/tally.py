@@ -10,7 +10,7 @@ from transforms.decisions import Decision, is_meant
 from transforms.output.earlier import reported_key
 from transforms.output.maps import map_key, map_uri
 from transforms.pixels.policy import Rule
-from transforms.pixels.render import OutputSettings, settings_sha256
+from transforms.pixels.render import settings_sha256
 from transforms.selection import matches
 from transforms.settings import RunSettings
 from transforms.storage import SourceFacts
@@ -75,7 +75,7 @@ class Tally:
             return
         if is_meant(record["decision"], row.decision.word if row.decision else None):
             return
-        if record["output_uri"] and record["settings_sha256"] != rendering_sha256(rule, settings.pictures):
+        if record["output_uri"] and record["settings_sha256"] != settings_sha256(rule, settings.pictures):
             category, foreground = row.category, record["foreground_fraction"]
             self._candidates.append(Candidate(row.id, category, record["map_key"], rule, foreground))
 
@@ -118,8 +118,3 @@ class Tally:
             folders = [settings.maps_folder, settings.reported_maps or settings.maps_folder]
             counts.effect = try_rules(self._candidates, folders)
         return counts
-
-
-def rendering_sha256(rule: Rule, pictures: OutputSettings) -> str:
-    """Digest what besides photo and map decides the picture of a row that a rule serves."""
-    return settings_sha256(rule, pictures.background, pictures.format, pictures.keep_metadata)

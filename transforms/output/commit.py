@@ -52,6 +52,7 @@ class ShardSummary:
 
     shard: -1 for the sum of several. pictures: rows that have one. left, traces: as in types.Packed.
     effect: what other settings made of rows that the report before knows.
+    compliant, violations: pictures that are what the profile asks, and those that are not, by what is wrong.
     """
 
     shard: int = -1
@@ -64,6 +65,8 @@ class ShardSummary:
     left: list[Gone] = field(default_factory=list)
     traces: list[tuple[str, str]] = field(default_factory=list)
     effect: Effect = field(default_factory=Effect)
+    compliant: int = 0
+    violations: Counter[str] = field(default_factory=Counter)
 
     def plus(self, other: ShardSummary) -> ShardSummary:
         """Add two up."""
@@ -81,6 +84,8 @@ class ShardSummary:
             self.left + other.left,
             (self.traces + other.traces)[:TRACES],
             sum_effects([self.effect, other.effect]),
+            self.compliant + other.compliant,
+            self.violations + other.violations,
         )
 
 
@@ -146,6 +151,8 @@ def commit(
         "failures": dict(sorted(total.codes.items())),
         "first_failures": total.failures,
         "mask_flags": dict(sorted(total.mask_flags.items())),
+        "compliant": total.compliant,
+        "violations": dict(sorted(total.violations.items())),
         "gone": len(ordered),
         "pruned": files if prune else 0,
         "first_gone": [one.id for one in ordered[:FIRST]],

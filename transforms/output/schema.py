@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from transforms.pixels.types import MaskStatistics
 
-SCHEMA_VERSION = "4"
+SCHEMA_VERSION = "5"
 ROWS_PER_SHARD = 100_000
 
 
@@ -23,6 +23,7 @@ class ReportRow:
 
     picture_changed: whether the picture is another one than in the report before, is new, or is no longer there.
     failing_since: the start of the first run of the unbroken series in which the row has failed, UTC.
+    compliant, violations: whether the written picture is what the profile asks, and in what it is not.
     sharpen: of the rule, None where the run's holds. decision: what was decided on this row alone.
     """
 
@@ -45,6 +46,8 @@ class ReportRow:
     output_sha256: str | None = None
     output_bytes: int | None = None
     picture_changed: bool | None = False
+    compliant: bool | None = None
+    violations: tuple[str, ...] | None = None
     map_key: str | None = None
     model: str | None = None
     weights_sha256: str | None = None

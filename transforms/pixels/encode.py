@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from transforms.errors import PhotoError
+from transforms.pixels.pure import save_pure
 from transforms.pixels.source_type import packet
 
 
@@ -27,11 +28,13 @@ class Encoding:
 
 ENCODINGS = {
     # 4:4:4 and quality 95, or the product's colour would bleed into the white beside it.
-    "jpeg": Encoding("jpg", "image/jpeg", False, {"quality": 95, "subsampling": 0}),
+    "jpeg": Encoding("jpg", "image/jpeg", False, {"quality": 95, "subsampling": 0, "optimize": True}),
     "png": Encoding("png", "image/png", True, {"compress_level": 6}),
     "webp": Encoding("webp", "image/webp", True, {"lossless": True, "quality": 50, "method": 0, "exact": True}),
 }
 
+LOWEST = 40
+"""Quality of a JPEG that is to be small, at least."""
 LONGEST_SIDE = {"jpeg": 65_500, "webp": 16_383}
 """Pixels a side that a format can hold at most."""
 
@@ -47,10 +50,16 @@ def output_format(wanted: str, source_format: str, transparent: bool) -> str:
     return chosen
 
 
-def encode(pixels: NDArray[np.uint8], name: str, source_type: str = "") -> bytes:
+def encode(
+    pixels: NDArray[np.uint8], name: str, source_type: str = "", white: bool = False, maximum_bytes: int | None = None
+) -> bytes:
     """Encode uint8 [H, W, 3] or [H, W, 4] as a key of ENCODINGS.
 
-    source_type: what made the photo, the one statement that a picture repeats; empty if nobody knows.
+    Args:
+        source_type: what made the photo, the one statement that a picture repeats; empty if nobody knows.
+        white: what is exactly white has to be so in a JPEG too, when that is decoded (pure.py).
+        maximum_bytes: a JPEG that is larger is written at the highest quality at which it is not; if there is none from
+            LOWEST on, at that. What is lossless is as large as it is.
 
     Raises:
         PhotoError: write_failed, if the format cannot hold a picture of this size.
@@ -58,12 +67,29 @@ def encode(pixels: NDArray[np.uint8], name: str, source_type: str = "") -> bytes
     longest = max(pixels.shape[:2])
     if longest > LONGEST_SIDE.get(name, longest):
         raise PhotoError("write_failed", f"{name} holds at most {LONGEST_SIDE[name]} px a side; use --format png")
-    buffer = io.BytesIO()
     options = dict(ENCODINGS[name].options)
     if source_type and name == "png":
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", packet(source_type))
     elif source_type:
         options["xmp"] = packet(source_type).encode()
+    save = save_pure if white and name == "jpeg" else _save
+    data = save(pixels, name, options)
+    if name != "jpeg" or maximum_bytes is None or len(data) <= maximum_bytes:
+        return data
+    low, high = LOWEST, options["quality"]  # low fits, or nothing does; high does not
+    data = save(pixels, name, {**options, "quality": low})
+    while low + 1 < high and len(data) <= maximum_bytes:
+        middle = (low + high) // 2
+        found = save(pixels, name, {**options, "quality": middle})
+        if len(found) <= maximum_bytes:
+            low, data = middle, found
+        else:
+            high = middle
+    return data
+
+
+def _save(pixels: NDArray[np.uint8], name: str, options: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, name, **options)
     return buffer.getvalue()

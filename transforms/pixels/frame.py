@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,12 @@ Box = tuple[int, int, int, int]
 class Frame:
     """A canvas and where the product goes.
 
-    width, height: pixels. fill: share of the canvas that the product's box spans, in the direction that binds.
+    width, height: pixels; if `sides` is there, only their ratio counts.
+    fill: share of the canvas that the product's box spans, in the direction that binds.
     enlarge: a product is never drawn larger than so many times. position: `center`, `top` or `bottom`.
+    cover: share of the canvas that the product itself covers at most; a bulky one is drawn smaller than `fill` has it.
+    sides: the least and the most pixels of the longer side, between which a product is drawn as large as it is in its
+    photo.
     """
 
     width: int
@@ -35,21 +39,43 @@ class Frame:
     fill: float
     enlarge: float
     position: str
+    cover: float = 1.0
+    sides: tuple[int, int] | None = None
 
-    def place(self, box: Box, photo: tuple[int, int]) -> tuple[float, float, float]:
+    def most_pixels(self, photo: tuple[int, int]) -> int:
+        """Tell how many pixels the canvas has at most for a product in a photo of some width and height."""
+        width, height = photo
+        largest = self.sized((1, 1, width + 1, height + 1), (width + 2, height + 2), width * height)
+        return largest.width * largest.height
+
+    def sized(self, box: Box | None, photo: tuple[int, int], area: float) -> Frame:
+        """Give the frame for one product, its canvas in pixels. area: of the product in its photo, pixels."""
+        if self.sides is None:
+            return self
+        longer = max(self.width, self.height)
+        scale = 1.0 if box is None else 1 / self._scale(box, photo, area)  # that of the ratio taken for pixels
+        side = min(max(math.ceil(longer * scale - 1e-6), self.sides[0]), self.sides[1])
+        width, height = (max(1, round(side * part / longer)) for part in (self.width, self.height))
+        return replace(self, width=width, height=height, sides=None)
+
+    def _scale(self, box: Box, photo: tuple[int, int], area: float) -> float:
+        left, top, right, bottom = box
+        across = self.width * (1 if left == 0 and right == photo[0] else self.fill) / (right - left)
+        down = self.height * (1 if top == 0 and bottom == photo[1] else self.fill) / (bottom - top)
+        return min(across, down, math.sqrt(self.cover * self.width * self.height / max(area, 1)))
+
+    def place(self, box: Box, photo: tuple[int, int], area: float = 0) -> tuple[float, float, float]:
         """Find scale, and where the photo's left upper corner comes on the canvas (x, y).
 
         A product that is cut off at a side of its photo goes to that side of the canvas, and one that is cut off at two
         opposite sides spans the canvas between them, if it may be enlarged so far.
 
         Args:
-            box: of the product in its photo. photo: width and height of that.
+            box: of the product in its photo. photo: width and height of that. area: of the product, pixels.
         """
         left, top, right, bottom = box
         cut_left, cut_right, cut_top, cut_bottom = left == 0, right == photo[0], top == 0, bottom == photo[1]
-        across = self.width * (1 if cut_left and cut_right else self.fill) / (right - left)
-        down = self.height * (1 if cut_top and cut_bottom else self.fill) / (bottom - top)
-        scale = min(across, down, self.enlarge)
+        scale = min(self._scale(box, photo, area), self.enlarge)
         free_x, free_y = self.width - scale * (right - left), self.height - scale * (bottom - top)
         x = _start(free_x, cut_left, cut_right, free_x / 2)
         margin = min((1 - self.fill) * self.height / 2, free_y / 2)
@@ -64,16 +90,23 @@ def _start(free: float, cut_first: bool, cut_last: bool, usual: float) -> float:
     return 0.0 if cut_first else free
 
 
-def parse_canvas(text: str) -> tuple[int, int]:
-    """Parse `WIDTHxHEIGHT` in pixels.
+def parse_canvas(text: str) -> tuple[int, int, bool]:
+    """Parse `WIDTHxHEIGHT` in pixels, or `WIDTH:HEIGHT`, a ratio.
+
+    Returns:
+        width, height, and whether they are but a ratio, of 1:100 at most.
 
     Raises:
-        ValueError: it is none; one line for the user.
+        ValueError: it is neither; one line for the user.
     """
-    found = re.fullmatch(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", text)
-    if found is None or not all(1 <= int(side) <= LONGEST for side in found.groups()):
-        raise ValueError(f"{text!r}, expected a size such as 2000x2000, of at most {LONGEST} pixels a side")
-    return int(found[1]), int(found[2])
+    found = re.fullmatch(r"\s*(\d{1,5})\s*([x×:])\s*(\d{1,5})\s*", text)
+    width, height = (int(found[1]), int(found[3])) if found else (0, 0)
+    is_ratio = found is not None and found[2] == ":"
+    if not 1 <= min(width, height) <= max(width, height) <= LONGEST or (is_ratio and not 0.01 <= width / height <= 100):
+        raise ValueError(
+            f"{text!r}, expected a size such as 2000x2000, of at most {LONGEST} pixels a side, or a ratio such as 4:5"
+        )
+    return width, height, is_ratio
 
 
 def framed(
@@ -86,14 +119,16 @@ def framed(
         box: of the product; None if there is none, and the canvas stays empty.
 
     Returns:
-        uint8 [frame.height, frame.width, 3 or 4].
+        uint8 [height, width, 3 or 4] of the canvas.
     """
+    photo, area = (alpha.shape[1], alpha.shape[0]), cv2.sumElems(alpha)[0] / 255
+    frame = frame.sized(box, photo, area)
     empty = (255, 255, 255, 0) if background is None else background
     canvas = np.full((frame.height, frame.width, picture.shape[2]), empty, np.uint8)
     x, y, width, height = cv2.boundingRect(alpha)
     if box is None or not width:
         return canvas
-    scale, left, top = frame.place(box, (alpha.shape[1], alpha.shape[0]))
+    scale, left, top = frame.place(box, photo, area)
     reach = math.ceil(SOFT / scale)
     across = _span(x - reach, x + width + reach, alpha.shape[1], scale, left, frame.width)
     down = _span(y - reach, y + height + reach, alpha.shape[0], scale, top, frame.height)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 from transforms.errors import in_one_line
-from transforms.pixels.frame import Frame, parse_canvas
+from transforms.pixels.frame import LONGEST, Frame, parse_canvas
 from transforms.pixels.methods import DEFAULT_METHOD, METHODS, THRESHOLD, Method, Range
 from transforms.pixels.upsample import INTERPOLATIONS
 
@@ -38,12 +40,14 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 SIZES = {"minimum_component": Range(0, 102_400, 50, whole=True), "fill_below": Range(0, 102_400, 102_400, whole=True)}
 """Sizes in cells of the map, of which there are 102,400."""
-FRAMES = {"fill": Range(0.1, 1, 0.85), "enlarge": Range(0.01, 10, 1)}
-"""Of a canvas: the share that the product spans, and how far it may be enlarged."""
-OF_A_CANVAS = ("canvas", "position", *FRAMES)
+FRAMES = {"fill": Range(0.1, 1, 0.85), "enlarge": Range(0.01, 10, 1), "cover": Range(0.01, 1, 1)}
+"""Of a canvas: the share that the product spans, how far it may be enlarged, and the share that it may cover."""
+SIDES = {"minimum_side": Range(1, LONGEST, 1, whole=True), "maximum_side": Range(1, LONGEST, LONGEST, whole=True)}
+"""Of a canvas that is a ratio: what its longer side may be, pixels."""
+OF_A_CANVAS = ("canvas", "position", *FRAMES, *SIDES)
 SHARPEN = Range(0, 1000, 150, whole=True)
 """Percent; 0 is off."""
-SHARED = (*SIZES, *CHOICES, "canvas", *FRAMES, "sharpen")
+SHARED = (*SIZES, *CHOICES, "canvas", *FRAMES, *SIDES, "sharpen")
 """Settings that every method has."""
 
 
@@ -58,8 +62,8 @@ class Rule:
     on_no_subject: an empty mask is a failed row, the original photo, or a white picture. on_already_white: a photo that
     is on white already goes through or is kept. normalize: `minmax` stretches each map to 0..1, as the authors' scripts
     and rembg do.
-    canvas, fill, enlarge, position: the size of the picture (`2000x2000`; empty for that of the photo) and how the
-    product stands in it, as in frame.Frame.
+    canvas: the size of the picture (`2000x2000`), or its ratio (`4:5`), and then minimum_side and maximum_side; empty
+    for that of the photo. fill, enlarge, cover, position: how the product stands in it, as in frame.Frame.
     sharpen: how much the photo is sharpened for the network, percent; None for what the run says. The one setting that
     asks for another map.
     """
@@ -78,6 +82,9 @@ class Rule:
     canvas: str = ""
     fill: float = 0.85
     enlarge: float = 1.0
+    cover: float = 1.0
+    minimum_side: int = 1
+    maximum_side: int = LONGEST
     position: str = "center"
     sharpen: int | None = None
 
@@ -91,7 +98,9 @@ class Rule:
         """The canvas, if the rule wants one."""
         if not self.canvas:
             return None
-        return Frame(*parse_canvas(self.canvas), self.fill, self.enlarge, self.position)
+        width, height, is_ratio = parse_canvas(self.canvas)
+        sides = (self.minimum_side, self.maximum_side) if is_ratio else None
+        return Frame(width, height, self.fill, self.enlarge, self.position, self.cover, sides)
 
     def canonical(self) -> dict[str, Any]:
         """Write the rule in the one form that digests are taken of; what has no effect is left out."""
@@ -103,6 +112,9 @@ class Rule:
             del form["sharpen"]
         if not self.canvas:
             for name in OF_A_CANVAS:
+                del form[name]
+        elif not parse_canvas(self.canvas)[2]:
+            for name in SIDES:
                 del form[name]
         return form
 
@@ -175,8 +187,8 @@ def _meets(found: str | None, name: str, wanted: str) -> bool:
     return name in PATTERNED and found is not None and fnmatch.fnmatchcase(found, wanted)
 
 
-def plain_policy(word: str) -> Policy:
-    """Make a policy of a threshold such as `0.7`, or of the name of a method.
+def plain_policy(word: str, base: Mapping[str, Any] = MappingProxyType({})) -> Policy:
+    """Make a policy of a threshold such as `0.7`, or of the name of a method. base: what else its rule says.
 
     Raises:
         PolicyError: it is neither, or a threshold that there cannot be.
@@ -188,20 +200,20 @@ def plain_policy(word: str) -> Policy:
         if word not in METHODS:
             expected = f"a threshold such as 0.7, {', '.join(METHODS)}, or a .toml file"
             raise PolicyError(f"--policy {word}: expected {expected}") from None
-    return Policy(_rule(table, f"--policy {word}"))
+    return Policy(_rule({**base, **table}, f"--policy {word}"))
 
 
-def parse_policy(tables: dict[str, Any], file: str) -> Policy:
+def parse_policy(tables: dict[str, Any], file: str, base: Mapping[str, Any] = MappingProxyType({})) -> Policy:
     """Make a policy of a parsed TOML file: `[default]`, `[[rule]]` with `match = {…}`, and `[category.<name>]`.
 
     Rules by attribute and category inherit what they do not say from `[default]`, but for the parameters of another
-    method.
+    method. base: what `[default]` inherits.
 
     Raises:
         PolicyError: it is none, or a parameter is not what it may be.
     """
     _known(tables, ("default", "rule", "category"), file)
-    base = tables.get("default", {})
+    base = {**base, **_table(tables.get("default", {}), f"{file}, [default]")}
     default = _rule(base, f"{file}, [default]")
     matches = []
     for number, table in enumerate(_list(tables.get("rule", []), f"{file}, [[rule]]"), start=1):
@@ -268,8 +280,11 @@ def _rule(table: Any, where: str) -> Rule:
     if problem := METHODS[method].problem(parameters):
         raise PolicyError(f"{where}: {problem}")
     settings: dict[str, Any] = {
-        name: int(_number(table.get(name, span.default), span, f"{where}: {name}")) for name, span in SIZES.items()
+        name: int(_number(table.get(name, span.default), span, f"{where}: {name}"))
+        for name, span in {**SIZES, **SIDES}.items()
     }
+    if settings["minimum_side"] > settings["maximum_side"]:
+        raise PolicyError(f"{where}: minimum_side {settings['minimum_side']} is above its maximum_side")
     for name, choices in CHOICES.items():
         settings[name] = table.get(name, choices[0])
         if settings[name] not in choices:
@@ -278,7 +293,8 @@ def _rule(table: Any, where: str) -> Rule:
         settings[name] = _number(table.get(name, span.default), span, f"{where}: {name}")
     if canvas := table.get("canvas", ""):
         try:
-            settings["canvas"] = "{}x{}".format(*parse_canvas(str(canvas)))
+            width, height, is_ratio = parse_canvas(str(canvas))
+            settings["canvas"] = f"{width}{':' if is_ratio else 'x'}{height}"
         except ValueError as error:
             raise PolicyError(f"{where}: canvas {error}") from error
     if "sharpen" in table:

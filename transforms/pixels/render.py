@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, cast
@@ -16,11 +18,12 @@ from transforms.pixels.edge import Rim
 from transforms.pixels.encode import ENCODINGS, encode, output_format
 from transforms.pixels.frame import Box, Frame, framed
 from transforms.pixels.policy import Policy, Rule
+from transforms.pixels.profile import Profile, violations
 from transforms.pixels.statistics import describe
 from transforms.pixels.threshold import Mask, make_mask
 from transforms.pixels.types import Cutout, MaskStatistics, Photo, SaliencyMap
 
-OUTPUT_VERSION = 4
+OUTPUT_VERSION = 5
 """Raised when the same photo, map and settings come to give other bytes or other statistics."""
 
 
@@ -29,21 +32,29 @@ class OutputSettings:
     """How a cutout is made of a photo and its map.
 
     keep_metadata: a photo that the rule leaves as it was is written as the file that it was, with all that is in it.
+    profile: what the written picture must be.
     """
 
     policy: Policy = field(default_factory=Policy)
     background: Background = WHITE
     format: str = "same"
     keep_metadata: bool = False
+    profile: Profile | None = None
+
+
+def settings_sha256(rule: Rule, settings: OutputSettings) -> str:
+    """Digest everything besides photo and map that decides a row's picture and statistics."""
+    return _digest(rule, settings.background, settings.format, settings.keep_metadata, settings.profile)
 
 
 @lru_cache(maxsize=1024)
-def settings_sha256(rule: Rule, background: Background, format: str, keep_metadata: bool = False) -> str:
-    """Digest everything besides photo and map that decides a row's picture and statistics."""
+def _digest(rule: Rule, background: Background, format: str, keep_metadata: bool, profile: Profile | None) -> str:
     parts: dict[str, Any] = {"rule": rule.canonical(), "background": background, "format": format}
     parts["version"] = OUTPUT_VERSION
     if (rule.how.keeps or "keep" in (rule.on_no_subject, rule.on_already_white)) and not keep_metadata:
         parts["kept"] = "pixels"  # in versions before it was always the file
+    if profile is not None:
+        parts["profile"] = profile.canonical()
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -64,14 +75,34 @@ class Judged:
     kept: bool
 
 
-def render(data: bytes, photo: Photo, saliency: SaliencyMap, rule: Rule, settings: OutputSettings) -> Cutout:
-    """Make the cutout: threshold, judge, composite, encode. data: the photo's file, for what is kept with its metadata.
+def render(
+    data: bytes,
+    photo: Photo,
+    saliency: SaliencyMap,
+    rule: Rule,
+    settings: OutputSettings,
+    step: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> Cutout:
+    """Make the cutout: threshold, judge, composite, encode, check.
 
-    (The pipeline takes these four steps one by one, as it measures and names them: deliver.py.)
+    Args:
+        data: the photo's file, for what is kept with its metadata.
+        step: is entered around each, for whoever measures and names them.
     """
-    mask = make_mask(rule, saliency.pixels, photo.size, flattened(photo))
-    judged = judge(mask, photo, saliency, rule)
-    return to_cutout(data, photo, judged, paint(photo, judged, settings), settings)
+    with step("threshold"):
+        mask = make_mask(rule, saliency.pixels, photo.size, flattened(photo))
+    with step("statistics"):
+        judged = judge(mask, photo, saliency, rule)
+    with step("composite"):
+        picture = paint(photo, judged, settings)
+    with step("encode"):
+        cutout = to_cutout(data, photo, judged, picture, settings)
+    if settings.profile is None or not cutout.data:
+        return cutout
+    with step("check"):
+        found, (width, height) = judged.statistics, photo.size
+        is_cut = 0 in (found.bbox_left, found.bbox_top) or found.bbox_right == width or found.bbox_bottom == height
+        return replace(cutout, violations=violations(cutout.data, picture, is_cut, settings.profile))
 
 
 def judge(mask: Mask, photo: Photo, saliency: SaliencyMap, rule: Rule) -> Judged:
@@ -106,10 +137,16 @@ def to_cutout(
     data: bytes, photo: Photo, judged: Judged, picture: NDArray[np.uint8] | None, settings: OutputSettings
 ) -> Cutout:
     """Encode what paint has made, or take the photo's file (`data`) where that is kept."""
-    name = _format(photo, settings)
-    kept = b"" if judged.fails else data
+    name, profile = _format(photo, settings), settings.profile
+    written = b"" if judged.fails else data
+    if picture is not None:
+        most, white = (None, False) if profile is None else (profile.maximum_bytes, bool(profile.white))
+        written = encode(picture, name, photo.source_type, white, most)
+        if most is not None and len(written) > most and _may_be_jpeg(name, settings):
+            name = "jpeg"
+            written = encode(picture, name, photo.source_type, white, most)
     return Cutout(
-        kept if picture is None else encode(picture, name, photo.source_type),
+        written,
         name,
         ENCODINGS[name].content_type,
         judged.threshold,
@@ -122,4 +159,12 @@ def _is_file(photo: Photo, judged: Judged, settings: OutputSettings) -> bool:
 
 
 def _format(photo: Photo, settings: OutputSettings) -> str:
-    return output_format(settings.format, photo.format, transparent=settings.background is None)
+    name = output_format(settings.format, photo.format, transparent=settings.background is None)
+    formats = None if settings.profile is None else settings.profile.formats
+    return formats[0] if formats is not None and name not in formats else name
+
+
+def _may_be_jpeg(name: str, settings: OutputSettings) -> bool:
+    formats = None if settings.profile is None else settings.profile.formats
+    is_open = settings.format == "same" and settings.background is not None
+    return is_open and name != "jpeg" and (formats is None or "jpeg" in formats)

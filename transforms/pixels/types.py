@@ -72,10 +72,14 @@ class MaskStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Cutout:
-    """A finished picture: encoded bytes, their format and content type, and what its mask looks like."""
+    """A finished picture: encoded bytes, their format and content type, and what its mask looks like.
+
+    violations: of the profile, if there is one: in what the picture is not what that asks.
+    """
 
     data: bytes
     format: str
     content_type: str
     threshold: float | None
     statistics: MaskStatistics
+    violations: tuple[str, ...] | None = None
