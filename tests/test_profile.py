@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from transforms.pixels.encode import LOWEST, encode
+from transforms.pixels.encode import LOWEST, SRGB, encode
 from transforms.pixels.opencv import cv2
 from transforms.pixels.profile import Profile, ProfileError, named_profile, profile_names, read_profile, violations
 from transforms.pixels.pure import save_pure
@@ -80,7 +80,7 @@ def test_a_jpeg_gets_the_highest_quality_that_its_bytes_allow() -> None:
         assert encode(pixels, "jpeg", white=white, maximum_bytes=limit) == data
     assert encode(pixels, "jpeg", maximum_bytes=len(whole)) == whole
     least = io.BytesIO()
-    Image.fromarray(pixels).save(least, "jpeg", quality=LOWEST, subsampling=0, optimize=True)
+    Image.fromarray(pixels).save(least, "jpeg", quality=LOWEST, subsampling=0, optimize=True, exif=SRGB)
     assert encode(pixels, "jpeg", maximum_bytes=10) == least.getvalue()  # the report says that it is too large
 
 

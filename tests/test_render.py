@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import draw_product
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from transforms.errors import PhotoError
 from transforms.pixels import composite as composites
 from transforms.pixels.composite import WHITE, combine_alpha, composite, parse_background
-from transforms.pixels.encode import ENCODINGS, encode, output_format
+from transforms.pixels.encode import ENCODINGS, SRGB, encode, output_format
 from transforms.pixels.opencv import cv2
 from transforms.pixels.policy import Policy
 from transforms.pixels.render import OutputSettings, render
@@ -164,12 +165,15 @@ def test_backgrounds_are_parsed() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ENCODINGS))
-def test_encoding_gives_the_same_bytes_and_no_metadata(rgb: np.ndarray, name: str) -> None:
+def test_encoding_gives_the_same_bytes_and_says_of_itself_only_that_it_is_srgb(rgb: np.ndarray, name: str) -> None:
     data = encode(rgb, name)
     assert data == encode(rgb.copy(), name)
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == name.upper()
-        assert not image.getexif()
+        exif = image.getexif()
+        assert dict(exif.get_ifd(ExifTags.IFD.Exif)) == ({} if name == "png" else {ExifTags.Base.ColorSpace: 1})
+        assert set(exif) <= {ExifTags.IFD.Exif}
+        assert (b"\0\0\0\x01sRGB\0" in data) == (name == "png")
         decoded = np.asarray(image.convert("RGB"))
     if name != "jpeg":
         assert np.array_equal(decoded, rgb)
@@ -230,14 +234,15 @@ def test_a_format_too_small_for_the_picture_is_a_failure(name: str, side: int) -
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("jpeg", {"quality": 95, "subsampling": 0, "optimize": True}),
+        ("jpeg", {"quality": 95, "subsampling": 0, "optimize": True, "exif": SRGB}),
         ("png", {"compress_level": 6}),
-        ("webp", {"lossless": True, "quality": 50, "method": 0, "exact": True}),
+        ("webp", {"lossless": True, "quality": 50, "method": 0, "exact": True, "exif": SRGB}),
     ],
 )
 def test_other_settings_would_rewrite_every_picture_of_a_catalog(name: str, options: dict[str, Any]) -> None:
-    image, buffer = draw_product(1, (400, 300)), io.BytesIO()
-    image.save(buffer, name, **options)
+    image, buffer, chunks = draw_product(1, (400, 300)), io.BytesIO(), PngInfo()
+    chunks.add(b"sRGB", b"\0")
+    image.save(buffer, name, **options, **({"pnginfo": chunks} if name == "png" else {}))
     assert encode(np.asarray(image), name) == buffer.getvalue()
 
 

@@ -64,6 +64,8 @@ def test_it_is_carried_over_and_nothing_else(source: str, output: str, xmp: str)
             "jfif_version",
             "jfif_unit",
             "jfif_density",
+            "exif",
+            "srgb",
         } | {*("loop", "background", "timestamp", "duration", "dpi")}
         said = picture.info.get("xmp") or picture.info["XML:com.adobe.xmp"].encode()
     assert said == packet(TERM).encode()
@@ -85,4 +87,5 @@ def test_another_reader_finds_it(name: str) -> None:
     done = subprocess.run(["exiftool", "-j", "-n", "-"], input=made, capture_output=True, check=True)
     (said,) = json.loads(done.stdout)
     assert said["DigitalSourceType"] == SCHEME + TERM
+    assert said.get("ColorSpace", said.get("SRGBRendering")) == (0 if name == "png" else 1)  # sRGB
     assert not {key for key in said if "GPS" in key or key in ("Model", "Make", "Artist")}
