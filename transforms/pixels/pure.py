@@ -21,7 +21,7 @@ from PIL import Image
 from transforms.pixels.opencv import cv2
 
 LIFT = 64
-"""Levels by which white is written above 255. Rings are less than that down to a quality of 40 and below."""
+"""Levels by which white is written above 255. Rings are less than that down to a quality of about 60."""
 
 _MIDDLE = 128  # of the samples, which is nought to the encoder
 _HALVED = np.array([round(_MIDDLE + (level - _MIDDLE) / 2) for level in range(256)], np.uint8)
