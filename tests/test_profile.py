@@ -84,6 +84,16 @@ def test_a_jpeg_gets_the_highest_quality_that_its_bytes_allow() -> None:
     assert encode(pixels, "jpeg", maximum_bytes=10) == least.getvalue()  # the report says that it is too large
 
 
+@pure
+def test_a_large_picture_is_not_held_once_more_for_its_bytes() -> None:
+    pixels = np.tile(noisy(1, (200, 200)), (11, 10, 1))
+    small, large = pixels[:2000], pixels[:2001]
+    for picture, optimized in ((small, True), (large, False)):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "jpeg", quality=95, subsampling=0, optimize=optimized, exif=SRGB)
+        assert encode(picture, "jpeg") == file.getvalue()
+
+
 def words(data: bytes, painted: Any, is_cut: bool = False, **asked: Any) -> list[str]:
     return [said.partition(":")[0] for said in violations(data, painted, is_cut, Profile("p", **asked))]
 

@@ -52,7 +52,7 @@ def test_the_same_rows_in_any_order_give_the_same_bytes() -> None:
 def test_rows_come_back_with_the_schema_and_its_version() -> None:
     table = pq.read_table(io.BytesIO(parquet(rows(3))))
     assert table.schema.equals(SCHEMA)
-    assert table.schema.metadata[b"whitesweep.report"] == b"4"
+    assert table.schema.metadata[b"whitesweep.report"] == b"5"
     assert table.column("id").to_pylist() == ["id000", "id001", "id002"]
     assert table.column("attributes").to_pylist()[0] == [("a", "1"), ("b", "2")]
     assert table.column("mask_flags").to_pylist()[0] is None

@@ -40,8 +40,8 @@ PATIENCE_S = 120.0
 """A photo that waits longer is decoded all the same: better to need more memory than never to end."""
 
 
-CANVAS = 12
-"""Bytes a pixel of a canvas: itself, the picture resized for it and its mask, and Pillow's copy."""
+CANVAS = 15
+"""Bytes a pixel of a canvas: itself, the picture resized for it, its mask, another for a pure JPEG, Pillow's copy."""
 
 
 def bytes_to_render(image: Image.Image, file_bytes: int, output: str, frame: Frame | None = None) -> int:

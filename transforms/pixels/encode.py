@@ -33,6 +33,8 @@ ENCODINGS = {
     "webp": Encoding("webp", "image/webp", True, {"lossless": True, "quality": 50, "method": 0, "exact": True}),
 }
 
+OPTIMIZED = 4_000_000
+"""Pixels up to which a JPEG gets Huffman tables of its own: a sixth is saved, and the encoder holds 6 bytes a pixel."""
 LOWEST = 40
 """Quality of a JPEG that is to be small, at least."""
 LONGEST_SIDE = {"jpeg": 65_500, "webp": 16_383}
@@ -68,6 +70,8 @@ def encode(
     if longest > LONGEST_SIDE.get(name, longest):
         raise PhotoError("write_failed", f"{name} holds at most {LONGEST_SIDE[name]} px a side; use --format png")
     options = {**ENCODINGS[name].options, **_said(name, source_type)}
+    if pixels.shape[0] * pixels.shape[1] > OPTIMIZED:
+        options.pop("optimize", None)
     save = save_pure if white and name == "jpeg" else _save
     data = save(pixels, name, options)
     if name != "jpeg" or maximum_bytes is None or len(data) <= maximum_bytes:
