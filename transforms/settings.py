@@ -281,6 +281,6 @@ def _read_toml(file: str) -> dict[str, Any]:
     try:
         return tomllib.loads(storage.read(file).data.decode("utf-8"))
     except PhotoError as error:
-        raise ValueError(f"{file}: {error.message}") from error
+        raise ValueError(error.message) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: not TOML: {error}") from error
