@@ -20,7 +20,7 @@ from PIL import Image
 
 from transforms.pixels.encode import encode
 from transforms.pixels.profile import named_profile, violations
-from transforms.pixels.pure import save_pure
+from transforms.pixels.pure import pure_jpeg
 
 Pixels = NDArray[np.uint8]
 
@@ -38,7 +38,7 @@ def ordinary(quality: int, optimize: bool = True) -> Callable[[Pixels], bytes]:
 
 def pure(quality: int) -> Callable[[Pixels], bytes]:
     """Give a way of writing a JPEG whose white is white."""
-    return lambda pixels: save_pure(pixels, "jpeg", {"quality": quality, "optimize": True})
+    return lambda pixels: pure_jpeg(pixels, {"quality": quality, "optimize": True})
 
 
 WAYS: dict[str, Callable[[Pixels], bytes]] = {

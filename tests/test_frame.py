@@ -165,6 +165,8 @@ def test_a_portrait_ratio_is_met_to_the_pixel() -> None:
 def test_without_a_product_the_canvas_is_empty() -> None:
     picture, alpha = product((50, 40), (10, 10, 30, 30))
     assert (framed(picture, np.zeros_like(alpha), None, Frame(7, 9, 0.8, 1, "center"), WHITE) == 255).all()
+    ratio = Frame(1, 1, 0.8, 1, "center", sides=(1, 9999))
+    assert framed(picture, np.zeros_like(alpha), None, ratio, WHITE).shape == (50, 50, 3)  # as large as the photo
     transparent = composite(picture, alpha, None)
     empty = framed(transparent, np.zeros_like(alpha), None, Frame(7, 9, 0.8, 1, "center"), None)
     assert (empty[..., 3] == 0).all()

@@ -16,7 +16,7 @@ from PIL import Image
 from transforms.pixels.encode import LOWEST, SRGB, encode
 from transforms.pixels.opencv import cv2
 from transforms.pixels.profile import Profile, ProfileError, named_profile, profile_names, read_profile, violations
-from transforms.pixels.pure import save_pure
+from transforms.pixels.pure import pure_jpeg
 from transforms.settings import load_policy, load_profile
 
 pure = pytest.mark.pure
@@ -51,7 +51,7 @@ def test_white_stays_white_in_a_jpeg_whatever_stands_beside_it(
 ) -> None:
     pixels = noisy(seed, size, colour)
     white = (pixels == 255).all(2)
-    for decoded in decoders(save_pure(pixels, "jpeg", {"quality": quality, "subsampling": 0})):
+    for decoded in decoders(pure_jpeg(pixels, {"quality": quality, "subsampling": 0})):
         assert (decoded[white] == 255).all()
 
 
@@ -175,6 +175,8 @@ def test_a_rule_that_says_otherwise_wins_over_the_profile(tmp_path: Path) -> Non
     ("text", "told"),
     [
         ("colour = 3", "'colour' is none of"),
+        ('formats = [["jpeg", ["png"]], "a source"]', "formats is"),
+        ("frame = { threshold = 0.2 }", "frame: 'threshold' is none of canvas"),
         ("white = 1", "white is 1, expected true or false"),
         ('formats = ["gif"]', "formats is"),
         ("minimum_fill = 1.2", "expected a share above 0"),

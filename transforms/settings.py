@@ -15,7 +15,7 @@ from transforms.brakes import Brakes
 from transforms.errors import PhotoError
 from transforms.pixels.decode import Limits
 from transforms.pixels.methods import DEFAULT_POLICY
-from transforms.pixels.policy import Policy, PolicyError, Rule, parse_canonical, parse_policy, plain_policy
+from transforms.pixels.policy import OF_A_CANVAS, Policy, PolicyError, Rule, parse_canonical, parse_policy, plain_policy
 from transforms.pixels.profile import Profile, ProfileError, named_profile, profile_names, read_profile
 from transforms.pixels.render import OutputSettings
 from transforms.pixels.sharpen import Sharpening
@@ -269,10 +269,14 @@ def load_profile(text: str) -> Profile:
         profile = read_profile(_read_toml(text), f"--profile {text}")
     except ValueError as error:
         raise ProfileError(f"--profile {error}") from error
+    for name, _ in profile.frame:
+        if name not in OF_A_CANVAS:
+            raise ProfileError(f"--profile {text}: frame: {name!r} is none of {', '.join(OF_A_CANVAS)}")
     try:
         plain_policy(DEFAULT_POLICY, dict(profile.frame))
     except PolicyError as error:
-        raise ProfileError(f"--profile {text}: frame: {error}") from error
+        reason = str(error).removeprefix(f"--policy {DEFAULT_POLICY}: ")
+        raise ProfileError(f"--profile {text}: frame: {reason}") from error
     return replace(profile, name=text.rpartition("/")[2].removesuffix(".toml"))
 
 

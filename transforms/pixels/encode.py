@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from transforms.errors import PhotoError
-from transforms.pixels.pure import save_pure
+from transforms.pixels.pure import pure_jpeg
 from transforms.pixels.source_type import packet
 
 
@@ -72,15 +72,22 @@ def encode(
     options = {**ENCODINGS[name].options, **_said(name, source_type)}
     if pixels.shape[0] * pixels.shape[1] > OPTIMIZED:
         options.pop("optimize", None)
-    save = save_pure if white and name == "jpeg" else _save
-    data = save(pixels, name, options)
+
+    def save(**other: int) -> bytes:
+        if white and name == "jpeg":
+            return pure_jpeg(pixels, {**options, **other})
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, name, **{**options, **other})
+        return buffer.getvalue()
+
+    data = save()
     if name != "jpeg" or maximum_bytes is None or len(data) <= maximum_bytes:
         return data
     low, high = LOWEST, options["quality"]  # low fits, or nothing does; high does not
-    data = save(pixels, name, {**options, "quality": low})
+    data = save(quality=low)
     while low + 1 < high and len(data) <= maximum_bytes:
         middle = (low + high) // 2
-        found = save(pixels, name, {**options, "quality": middle})
+        found = save(quality=middle)
         if len(found) <= maximum_bytes:
             low, data = middle, found
         else:
@@ -107,9 +114,3 @@ def _exif_of_srgb() -> bytes:
 
 SRGB = _exif_of_srgb()
 """EXIF with one statement: ColorSpace is sRGB. (A colour profile that says the same takes ten times the bytes.)"""
-
-
-def _save(pixels: NDArray[np.uint8], name: str, options: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, name, **options)
-    return buffer.getvalue()

@@ -49,11 +49,14 @@ class Frame:
         return largest.width * largest.height
 
     def sized(self, box: Box | None, photo: tuple[int, int], area: float) -> Frame:
-        """Give the frame for one product, its canvas in pixels. area: of the product in its photo, pixels."""
+        """Give the frame for one product, its canvas in pixels; without a product it is that for the photo as a whole.
+
+        area: of the product in its photo, pixels.
+        """
         if self.sides is None:
             return self
         longer = max(self.width, self.height)
-        scale = 1.0 if box is None else 1 / self._scale(box, photo, area)  # that of the ratio taken for pixels
+        scale = 1 / self._scale(box or (0, 0, *photo), photo, area)  # that of the ratio taken for pixels
         side = min(max(math.ceil(longer * scale - 1e-6), self.sides[0]), self.sides[1])
         width, height = (max(1, round(side * part / longer)) for part in (self.width, self.height))
         return replace(self, width=width, height=height, sides=None)

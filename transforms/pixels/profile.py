@@ -99,7 +99,7 @@ def read_profile(table: dict[str, Any], where: str) -> Profile:
 
 def _checked(name: str, value: Any, hint: Any, where: str) -> Any:
     if name == "formats":
-        if not isinstance(value, list) or not value or not set(value) <= {"jpeg", "png", "webp"}:
+        if not isinstance(value, list) or not value or not all(one in ("jpeg", "png", "webp") for one in value):
             raise ProfileError(f'{where}: formats is {value!r}, expected a list of "jpeg", "png" and "webp"')
         return tuple(value)
     kinds = [kind for kind in get_args(hint) if kind is not NoneType] or [hint]

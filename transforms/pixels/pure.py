@@ -28,7 +28,7 @@ _HALVED = np.array([round(_MIDDLE + (level - _MIDDLE) / 2) for level in range(25
 _WHITE = _MIDDLE + (255 + LIFT - _MIDDLE) // 2
 
 
-def save_pure(pixels: NDArray[np.uint8], _: str, options: dict[str, Any]) -> bytes:
+def pure_jpeg(pixels: NDArray[np.uint8], options: dict[str, Any]) -> bytes:
     """Encode uint8 [H, W, 3], RGB. options: Pillow's, `quality` among them."""
     samples = cv2.LUT(pixels, _HALVED)
     white = cv2.inRange(pixels, (255, 255, 255), (255, 255, 255)).reshape(pixels.shape[:2])
