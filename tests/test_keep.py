@@ -46,7 +46,7 @@ def test_kept_photos_say_nothing_of_themselves(name: str, tmp_path: Path) -> Non
     policy = load_policy(str(tmp_path / "keep.toml"))
     photo = decode(data)
     cutout = render(data, photo, NOTHING, policy.default, OutputSettings(policy))
-    assert "kept_original" in cutout.statistics.mask_flags
+    assert "kept_original" in cutout.mask_flags
     with Image.open(io.BytesIO(cutout.data)) as image:
         assert (image.format, image.size) == (name.upper(), (60, 90))
         assert set(image.getexif()) <= {ExifTags.IFD.Exif}  # its colour space stands in it

@@ -23,7 +23,7 @@ from transforms.pixels.statistics import describe
 from transforms.pixels.threshold import Mask, make_mask
 from transforms.pixels.types import Cutout, MaskStatistics, Photo, SaliencyMap
 
-OUTPUT_VERSION = 5
+OUTPUT_VERSION = 6
 """Raised when the same photo, map and settings come to give other bytes or other statistics."""
 
 
@@ -62,23 +62,28 @@ def _digest(rule: Rule, background: Background, format: str, keep_metadata: bool
 class Judged:
     """A mask, what it looks like, and what the rule makes of that.
 
-    alpha: uint8 [H, W]. rim: as of Mask. frame: of the picture, None for that of the photo.
+    alpha: uint8 [H, W], None if there is no mask. rim: as of Mask. frame: of the picture, None for that of the photo.
     fails: there is to be no picture. kept: the photo is to stay as it was.
     """
 
-    alpha: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None
     rim: Rim | None
     frame: Frame | None
     threshold: float | None
-    statistics: MaskStatistics
+    statistics: MaskStatistics | None
+    flags: tuple[str, ...]
     fails: bool
     kept: bool
+
+
+AS_IT_IS = Judged(None, None, None, None, None, ("already_white", "kept_original"), fails=False, kept=True)
+"""What becomes of a photo that stands on white already, where that is kept (Rule.keeps_white)."""
 
 
 def render(
     data: bytes,
     photo: Photo,
-    saliency: SaliencyMap,
+    saliency: SaliencyMap | None,
     rule: Rule,
     settings: OutputSettings,
     step: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
@@ -87,12 +92,15 @@ def render(
 
     Args:
         data: the photo's file, for what is kept with its metadata.
+        saliency: None if the photo is kept as it is, and nobody has asked for its map.
         step: is entered around each, for whoever measures and names them.
     """
-    with step("threshold"):
-        mask = make_mask(rule, saliency.pixels, photo.size, flattened(photo))
-    with step("statistics"):
-        judged = judge(mask, photo, saliency, rule)
+    judged = AS_IT_IS
+    if saliency is not None:
+        with step("threshold"):
+            mask = make_mask(rule, saliency.pixels, photo.size, flattened(photo))
+        with step("statistics"):
+            judged = judge(mask, photo, saliency, rule)
     with step("composite"):
         picture = paint(photo, judged, settings)
     with step("encode"):
@@ -100,35 +108,36 @@ def render(
     if settings.profile is None or not cutout.data:
         return cutout
     with step("check"):
-        found, (width, height) = judged.statistics, photo.size
-        is_cut = 0 in (found.bbox_left, found.bbox_top) or found.bbox_right == width or found.bbox_bottom == height
+        is_cut = judged.statistics is not None and _touches_frame(judged.statistics, photo)
         return replace(cutout, violations=violations(cutout.data, picture, is_cut, settings.profile))
+
+
+def _touches_frame(found: MaskStatistics, photo: Photo) -> bool:
+    width, height = photo.size
+    return 0 in (found.bbox_left, found.bbox_top) or found.bbox_right == width or found.bbox_bottom == height
 
 
 def judge(mask: Mask, photo: Photo, saliency: SaliencyMap, rule: Rule) -> Judged:
     """Describe a mask, less what is transparent in the photo already, and see what the rule makes of it."""
     alpha = combine_alpha(mask.alpha, photo)  # of `white` and `drop` there is nothing in it
-    statistics = describe(saliency.pixels, mask.cleaned, alpha, mask.threshold, photo)
-    choices = ("no_subject", rule.on_no_subject), ("already_white", rule.on_already_white)
-    asked = {choice for flag, choice in choices if flag in statistics.mask_flags}
-    fails = rule.how.drops or ("fail" in asked and not (rule.how.keeps or rule.how.whitens))
-    kept = rule.how.keeps or ("keep" in asked and not fails and not rule.how.whitens)
-    if kept:
-        statistics = replace(statistics, mask_flags=(*statistics.mask_flags, "kept_original"))
-    return Judged(alpha, mask.rim, rule.frame, mask.threshold, statistics, fails, kept)
+    statistics, flags = describe(saliency.pixels, mask.cleaned, alpha, mask.threshold, photo)
+    asked = rule.on_no_subject if "no_subject" in flags else ""
+    fails = rule.how.drops or (asked == "fail" and not (rule.how.keeps or rule.how.whitens))
+    kept = rule.how.keeps or (asked == "keep" and not rule.how.whitens)
+    flags = (*flags, "kept_original") if kept else flags
+    return Judged(alpha, mask.rim, rule.frame, mask.threshold, statistics, flags, fails, kept)
 
 
 def paint(photo: Photo, judged: Judged, settings: OutputSettings) -> NDArray[np.uint8] | None:
     """Composite the photo; None where there is to be no picture, or the photo's own file is to be it."""
     if judged.fails or _is_file(photo, judged, settings):
         return None
-    alpha, rim = judged.alpha, judged.rim
-    if judged.kept:
-        alpha, rim = np.full_like(alpha, 255) if photo.alpha is None else photo.alpha, None
+    alpha, rim, found = judged.alpha, judged.rim, judged.statistics
+    if judged.kept or alpha is None:
+        alpha, rim = np.full(photo.rgb.shape[:2], 255, np.uint8) if photo.alpha is None else photo.alpha, None
     picture = composite(photo.rgb, alpha, settings.background, rim)
-    if judged.frame is None or judged.kept:
+    if judged.frame is None or found is None or judged.kept:
         return picture
-    found = judged.statistics
     box = (found.bbox_left, found.bbox_top, found.bbox_right, found.bbox_bottom)
     return framed(picture, alpha, None if None in box else cast(Box, box), judged.frame, settings.background)
 
@@ -151,6 +160,7 @@ def to_cutout(
         ENCODINGS[name].content_type,
         judged.threshold,
         judged.statistics,
+        judged.flags,
     )
 
 

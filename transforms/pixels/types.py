@@ -67,13 +67,13 @@ class MaskStatistics:
     otsu_threshold: float
     components: int
     holes: int
-    mask_flags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Cutout:
     """A finished picture: encoded bytes, their format and content type, and what its mask looks like.
 
+    statistics: None if there was no need for a mask, as the photo stands on white already and is kept.
     violations: of the profile, if there is one: in what the picture is not what that asks.
     """
 
@@ -81,5 +81,6 @@ class Cutout:
     format: str
     content_type: str
     threshold: float | None
-    statistics: MaskStatistics
+    statistics: MaskStatistics | None
+    mask_flags: tuple[str, ...]
     violations: tuple[str, ...] | None = None
