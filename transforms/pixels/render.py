@@ -17,6 +17,7 @@ from transforms.pixels.composite import WHITE, Background, combine_alpha, compos
 from transforms.pixels.edge import Rim
 from transforms.pixels.encode import ENCODINGS, encode, output_format
 from transforms.pixels.frame import Box, Frame, framed
+from transforms.pixels.metadata import NOTHING
 from transforms.pixels.policy import Policy, Rule
 from transforms.pixels.profile import Profile, violations
 from transforms.pixels.statistics import describe
@@ -31,7 +32,8 @@ OUTPUT_VERSION = 6
 class OutputSettings:
     """How a cutout is made of a photo and its map.
 
-    keep_metadata: a photo that the rule leaves as it was is written as the file that it was, with all that is in it.
+    keep_metadata: a picture says what its photo's file says; a photo that the rule leaves as it was is written as the
+    file that it was.
     profile: what the written picture must be.
     """
 
@@ -51,8 +53,8 @@ def settings_sha256(rule: Rule, settings: OutputSettings) -> str:
 def _digest(rule: Rule, background: Background, format: str, keep_metadata: bool, profile: Profile | None) -> str:
     parts: dict[str, Any] = {"rule": rule.canonical(), "background": background, "format": format}
     parts["version"] = OUTPUT_VERSION
-    if (rule.how.keeps or "keep" in (rule.on_no_subject, rule.on_already_white)) and not keep_metadata:
-        parts["kept"] = "pixels"  # in versions before it was always the file
+    if keep_metadata:
+        parts["metadata"] = "kept"
     if profile is not None:
         parts["profile"] = profile.canonical()
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -150,10 +152,11 @@ def to_cutout(
     written = b"" if judged.fails else data
     if picture is not None:
         most, white = (None, False) if profile is None else (profile.maximum_bytes, bool(profile.white))
-        written = encode(picture, name, photo.source_type, white, most)
+        metadata = photo.metadata if settings.keep_metadata else NOTHING
+        written = encode(picture, name, photo.source_type, white, most, metadata)
         if most is not None and len(written) > most and _may_be_jpeg(name, settings):
             name = "jpeg"
-            written = encode(picture, name, photo.source_type, white, most)
+            written = encode(picture, name, photo.source_type, white, most, metadata)
     return Cutout(
         written,
         name,

@@ -7,19 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from transforms.pixels.metadata import NOTHING, Metadata
+
 
 @dataclass(frozen=True, slots=True)
 class Photo:
     """A decoded photo: upright, sRGB.
 
     rgb: uint8 [H, W, 3]. alpha: uint8 [H, W], or None without transparency. format: `jpeg`, `png`, …
-    source_type: what made it, if its file says so (source_type.py).
+    source_type: what made it, if its file says so (source_type.py). metadata: what else its file says.
     """
 
     rgb: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None
     format: str
     source_type: str = ""
+    metadata: Metadata = NOTHING
 
     @property
     def size(self) -> tuple[int, int]:
