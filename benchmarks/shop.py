@@ -96,13 +96,18 @@ class Shop:
         return self.folder / ("photos" if self.kind == "folder" else f"catalog.{self.kind}")
 
     def draw(self, name: str, rng: random.Random) -> None:
-        """Draw one of forty products on a grey wall; the file of a photo that is there is replaced."""
-        rng = random.Random(rng.randrange(40))
+        """Draw one of forty products on a grey wall, or on white; the file of a photo that is there is replaced."""
+        number = rng.randrange(40)
+        rng = random.Random(number)
         size, fill = (rng.randint(60, 120), rng.randint(60, 120)), tuple(rng.randrange(70) for _ in range(3))
         noise = np.random.default_rng(rng.randrange(1 << 30)).normal(185, 5, (size[1], size[0], 3))
         image = Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8))
         box = (size[0] * 0.2, size[1] * 0.15, size[0] * 0.8, size[1] * 0.85)
-        ImageDraw.Draw(image).ellipse(box, fill=fill)
+        if number % 4:
+            ImageDraw.Draw(image).ellipse(box, fill=fill)
+        else:
+            image.paste("white", (0, 0, *size))
+            ImageDraw.Draw(image).polygon([(box[0], box[1]), (box[2], box[3]), (box[0], box[3])], fill=fill)
         sink = io.BytesIO()
         kind = {".jpg": "JPEG", ".webp": "WEBP"}.get(os.path.splitext(name)[1], "PNG")
         image.save(sink, kind, **({"lossless": True} if kind == "WEBP" else {}))

@@ -60,6 +60,7 @@ POLICIES = [
     *("0.7", "0.3", "otsu", "soft", FALLS),
     '[default]\nmethod = "ramp"\n[category.shoe]\nmethod = "otsu"\n[category.hat]\nmethod = "ramp"\nwidth = 0.4\n',
     "[default]\nthreshold = 0.7\n[category.shoe]\nthreshold = 0.4\n",
+    '[default]\non_already_white = "keep"\n[category.hat]\nthreshold = 0.6\n',
 ]
 GOES_ON = "the same command goes on"
 
@@ -514,7 +515,8 @@ class World:
             self.say(f"B: left over: {after.strange}")
         claimed = set()
         for row in after.rows:
-            if row["status"] != "failed" and (not row["output_uri"] or not row["map_key"]):
+            kept = {"already_white", "kept_original"} <= set(row["mask_flags"] or ())
+            if row["status"] != "failed" and (not row["output_uri"] or not (row["map_key"] or kept)):
                 self.say(f"B: row {row['id']!r} is {row['status']} without picture or map")
             if row["output_uri"]:
                 claimed.add(row["output_uri"])
