@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,6 +34,9 @@ from transforms.settings import RunSettings
 def run(request: RunRequest) -> int:
     """Run a checked request, print the summary, and give the exit code."""
     report = execute(request, lambda: _review(request.info.folder) if request.review else None)
+    if not report:
+        print("the graph is in the template; whoever runs it commits under the lease that was left")
+        return 0
     own, reason = handler(), report["reason"]
     if own is not None and own.log_format == "json":
         figures = {name: value for name, value in report.items() if name not in ("settings", "versions")}
@@ -51,7 +55,7 @@ def _review(folder: str) -> None:
 
 
 def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Run or migrate to the end, alone in the output folder; give the run.json of the committed run.
+    """Run or migrate to the end, alone in the output folder; give the run.json of the committed run, {} for a template.
 
     then: what else is to be done while nobody else may write there.
 
@@ -79,11 +83,17 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         plan = PlanConfig(request.settings, earlier, request.damaged, decisions, rows_of(request.settings, earlier))
         rates = say_differences(request.settings)
         with stopping_gently(lease.ask_to_stop), told(info):
-            run_graph(
+            here = run_graph(
                 request.beam_arguments,
                 request.verbose,
                 lambda root: build_run(root, request.manifests, plan, info, rates),
+                re.sub("[^a-z0-9]", "-", info.run_id.lower()),
             )
+            if not here:
+                clean = False  # the lease is for whoever runs the template
+                return {}
+            if not _may_be_committed(info):
+                raise RunError("stopped before its end")
         if lease.is_held():
             then()
             try:

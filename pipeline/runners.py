@@ -15,6 +15,15 @@ PRESETS = {
 }
 
 
+IN_PROCESS = (LOCAL_RUNNER, "BundleBasedDirectRunner", "SwitchingDirectRunner")
+"""The runners that are done when their `run` returns."""
+
+
+def is_in_process(runner: str) -> bool:
+    """Tell of Beam's name of a runner whether it runs in this process."""
+    return runner.rpartition(".")[2] in IN_PROCESS
+
+
 def runner_name(runner: str) -> str:
     """Give Beam's name for a preset, or the name itself."""
     return PRESETS.get(runner.lower(), runner)
@@ -23,7 +32,7 @@ def runner_name(runner: str) -> str:
 def is_local(runner: str, arguments: Sequence[str] = ()) -> bool:
     """Tell whether the run happens on this machine, so that its devices are the ones to ask about."""
     embedded = runner_name(runner) == "PortableRunner" and "embed" in " ".join(arguments)
-    return embedded or runner_name(runner) in (LOCAL_RUNNER, "BundleBasedDirectRunner", "SwitchingDirectRunner")
+    return embedded or is_in_process(runner_name(runner))
 
 
 def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
