@@ -88,7 +88,8 @@ def cut_out(
 
     Returns:
         data: the picture's file. format, content_type: what it is. threshold: the one in force, 0..1, None for `soft`.
-        statistics: of the mask, with its `mask_flags`. violations: of the profile, if there is one.
+        statistics: of the mask; None of a photo that was kept as it stood on white already. mask_flags: what is to be
+        said of it. violations: of the profile, if there is one.
 
     Raises:
         PhotoError: the photo cannot be used, or nothing was found in it (`no_subject`).

@@ -98,7 +98,7 @@ class Judged:
 def judge(photo: Photo, pixels: NDArray[np.uint8], truth: NDArray[np.bool_], damage: str) -> Judged:
     """Make the default mask of a map (uint8 [320, 320]) and compare it with the true one (bool [H, W])."""
     mask = make_mask(Rule(), pixels, photo.size, photo.rgb)
-    statistics = describe(pixels, mask.cleaned, mask.alpha, mask.threshold, photo)
+    statistics, _ = describe(pixels, mask.cleaned, mask.alpha, mask.threshold, photo)
     return Judged(damage, statistics, intersection_over_union(mask.alpha >= 128, truth), pixels)
 
 
@@ -164,7 +164,7 @@ def print_tables(judged: list[Judged]) -> None:
         above = gain(quality[of], base[of], wrong[of])
         print(f"| {damage} | {counts} | {auroc(quality[of], wrong[of]):.3f} | {above} |")
     print("\n| quality | masks | mean IoU | wrong |\n|---|---|---|---|")
-    for low, high in ((0, 0.5), (0.5, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.01)):
+    for low, high in ((0, 0.01), (0.01, 0.5), (0.5, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.01)):
         of = (quality >= low) & (quality < high)
         if of.any():
             print(f"| {low}–{min(high, 1)} | {np.count_nonzero(of)} | {iou[of].mean():.2f} | {wrong[of].mean():.0%} |")

@@ -135,7 +135,8 @@ def add_rendering(parser: argparse.ArgumentParser, policy: str | None) -> None:
     pictures.add_argument(
         "--keep_metadata",
         action="store_true",
-        help="write a photo that the policy keeps as the file that it was, with camera, place and colour profile",
+        help="pictures say what their photos' files say (EXIF with camera and place, XMP, in JPEG also IPTC); a photo "
+        "that the policy keeps is written as the file that it was",
     )
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import draw_product, report_rows, run
 from PIL import ExifTags, Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from transforms.pixels.decode import decode
 from transforms.pixels.render import OutputSettings, render, settings_sha256
@@ -16,6 +21,11 @@ from transforms.pixels.types import SaliencyMap
 from transforms.settings import load_policy
 
 KEEP = '[default]\non_no_subject = "keep"\non_already_white = "keep"\n'
+ANY = load_policy("soft").default
+XMP = (
+    "<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>"
+    "<rdf:Description xmlns:c='http://purl.org/dc/elements/1.1/' c:rights='Acme'/></rdf:RDF></x:xmpmeta>"
+)
 NOTHING = SaliencyMap(np.zeros((320, 320), np.uint8), "")
 
 
@@ -27,6 +37,12 @@ def telling(name: str, picture: Image.Image) -> bytes:
     file = io.BytesIO()
     picture.save(file, name, exif=exif.tobytes(), icc_profile=rotated_profile(), quality=95, comment=b"secret")
     return file.getvalue()
+
+
+def said_in_png(xmp: str) -> PngInfo:
+    chunks = PngInfo()
+    chunks.add_itxt("XML:com.adobe.xmp", xmp)
+    return chunks
 
 
 def rotated_profile() -> bytes:
@@ -46,7 +62,7 @@ def test_kept_photos_say_nothing_of_themselves(name: str, tmp_path: Path) -> Non
     policy = load_policy(str(tmp_path / "keep.toml"))
     photo = decode(data)
     cutout = render(data, photo, NOTHING, policy.default, OutputSettings(policy))
-    assert "kept_original" in cutout.statistics.mask_flags
+    assert "kept_original" in cutout.mask_flags
     with Image.open(io.BytesIO(cutout.data)) as image:
         assert (image.format, image.size) == (name.upper(), (60, 90))
         assert set(image.getexif()) <= {ExifTags.IFD.Exif}  # its colour space stands in it
@@ -61,12 +77,65 @@ def test_kept_photos_say_nothing_of_themselves(name: str, tmp_path: Path) -> Non
     assert render(data, photo, NOTHING, policy.default, as_it_was).data == data
 
 
-def test_only_rules_that_keep_know_the_difference(tmp_path: Path) -> None:
-    (tmp_path / "keep.toml").write_text(KEEP)
-    for policy, differ in (("0.7", False), (str(tmp_path / "keep.toml"), True), ("keep", True)):
+def test_pictures_are_made_again_for_the_difference() -> None:
+    for policy in ("0.7", "keep"):
         rule = load_policy(policy).default
-        digests = {settings_sha256(rule, OutputSettings(keep_metadata=keep)) for keep in (False, True)}
-        assert (len(digests) == 2) == differ
+        assert len({settings_sha256(rule, OutputSettings(keep_metadata=keep)) for keep in (False, True)}) == 2
+
+
+@pytest.mark.parametrize("output", ["jpeg", "png", "webp"])
+@pytest.mark.parametrize("source", ["jpeg", "png", "webp", "tiff", "avif"])
+def test_pictures_say_all_that_their_photos_say_if_that_is_asked_for(source: str, output: str, tmp_path: Path) -> None:
+    if shutil.which("exiftool") is None:
+        pytest.skip("no exiftool on this machine")
+    exif = Image.Exif()
+    exif[274], exif[272], exif[33432] = 6, "SecretCam", "(c) Acme"
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update({1: "N", 2: (52.0, 30.0, 0.0)})
+    exif.get_ifd(ExifTags.IFD.Exif).update({36867: "2026:01:02 03:04:05", 40962: 90, 40963: 60})
+    file = io.BytesIO()
+    more: dict[str, Any] = {"pnginfo": said_in_png(XMP)} if source == "png" else {"xmp": XMP.encode()}
+    if source == "tiff":
+        more = {}
+    draw_product(1, (90, 60)).save(file, source, exif=exif.tobytes(), **more)
+    data = file.getvalue()
+    if source == "jpeg":  # Photoshop's segment, by hand: IPTC's by-line
+        iptc = b"\x1c\x02\x50\x00\x03Ann"
+        said = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0\0\0\0\x08" + iptc
+        data = data[:2] + b"\xff\xed" + (len(said) + 2).to_bytes(2, "big") + said + data[2:]
+    rule, photo = load_policy("soft").default, decode(data)
+    saliency = SaliencyMap(np.full((320, 320), 255, np.uint8), "")
+    found = {}
+    for keep in (False, True):
+        picture = tmp_path / f"{keep}.{output}"
+        picture.write_bytes(render(data, photo, saliency, rule, OutputSettings(format=output, keep_metadata=keep)).data)
+        told = subprocess.run(["exiftool", "-json", "-n", picture], check=True, capture_output=True).stdout
+        found[keep] = json.loads(told)[0]
+        with Image.open(picture) as image:
+            assert image.size == (60, 90)  # upright, and nobody is told to turn it again
+            assert image.getexif().get(274, 1) == 1
+    said_of: dict[str, Any] = {"Model": "SecretCam", "Copyright": "(c) Acme", "DateTimeOriginal": "2026:01:02 03:04:05"}
+    said_of |= {"GPSLatitudeRef": "N", "GPSLatitude": 52.5}
+    if source != "tiff":
+        said_of |= {"Rights": "Acme"}
+    if (source, output) == ("jpeg", "jpeg"):
+        said_of |= {"By-line": "Ann"}
+    for name, value in said_of.items():
+        assert found[True].get(name) == value, name
+        assert name not in found[False]
+    assert "ExifImageWidth" not in found[True]
+    assert found[True]["ColorSpace"] == 1
+    assert "Warning" not in found[True]
+
+
+def test_metadata_that_cannot_be_repeated_costs_no_photo() -> None:
+    file = io.BytesIO()
+    draw_product(1, (90, 60)).save(file, "webp", xmp=b"<x>" + b"a" * 300_000, exif=b"Exif\0\0II*\0" + b"\xff" * 50)
+    photo = decode(file.getvalue())
+    for output in ("jpeg", "png", "webp"):
+        settings = OutputSettings(format=output, keep_metadata=True)
+        made = render(file.getvalue(), photo, SaliencyMap(np.full((320, 320), 255, np.uint8), ""), ANY, settings)
+        assert decode(made.data).size == (90, 60)
+        assert len(made.data) < 100_000
 
 
 def test_a_run_and_a_migration_keep_alike(tmp_path: Path, u2netp: object) -> None:

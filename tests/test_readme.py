@@ -251,7 +251,7 @@ def constants() -> dict[str, set[Any]]:
 def test_every_mask_flag_is_explained() -> None:
     told = [quoted(row[0])[0] for row in table(section(REFERENCE, "## Mask flags"), "flag")]
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "transforms").rglob("*.py"))
-    raised = re.findall(r'flags\.append\("([a-z_]+)"\)|\(\*statistics\.mask_flags, "([a-z_]+)"\)', source)
+    raised = re.findall(r'flags\.append\("([a-z_]+)"\)|\(\*flags, "([a-z_]+)"\)', source)
     assert sorted(told) == sorted(one or other for one, other in raised)
 
 

@@ -251,5 +251,5 @@ def test_a_picture_that_nobody_will_see_is_not_made(rgb: np.ndarray, choice: str
     nothing = SaliencyMap(np.zeros((320, 320), np.uint8), "")
     rule = replace(Policy().default, on_no_subject=choice)
     cutout = render(b"", Photo(rgb, None, "png"), nothing, rule, OutputSettings())
-    assert "no_subject" in cutout.statistics.mask_flags
+    assert "no_subject" in cutout.mask_flags
     assert bool(cutout.data) == is_made

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,22 +48,24 @@ HOSTILE = [
 ]
 
 
-def statistics(quality: float, foreground: float = 0.4, flags: Iterable[str] = ()) -> MaskStatistics:
+def statistics(quality: float, foreground: float = 0.4) -> MaskStatistics:
     """Make the statistics of a mask, but for what the sheet shows, those of a plain one."""
     pixels = np.zeros((320, 320), np.uint8)
     pixels[80:240, 80:240] = 255
     photo = Photo(np.zeros((320, 320, 3), np.uint8), None, "png")
-    found = describe(pixels, pixels, pixels, 0.7, photo)
-    return replace(found, quality=quality, foreground_fraction=foreground, mask_flags=tuple(flags))
+    found, _ = describe(pixels, pixels, pixels, 0.7, photo)
+    return replace(found, quality=quality, foreground_fraction=foreground)
 
 
 PLAIN = statistics(0.99)
 
 
 def row(id: str, quality: float | None = 0.99, **more: Any) -> ReportRow:
-    measured = None if quality is None else replace(PLAIN, quality=quality, mask_flags=("doubtful",) * (quality < 0.9))
+    measured = None if quality is None else replace(PLAIN, quality=quality)
+    flags = ("doubtful",) if quality is not None and quality < 0.9 else ()
     made: dict[str, Any] = {"category": "hats", "attributes": {}, "status": "processed", "uri": f"{id}.png"}
-    made |= {"rule": "default", "method": "fixed", "threshold": 0.7, "statistics": measured, "picture_changed": True}
+    made |= {"rule": "default", "method": "fixed", "threshold": 0.7, "statistics": measured, "mask_flags": flags}
+    made["picture_changed"] = True
     return ReportRow(id, **{**made, **more})
 
 
@@ -165,6 +167,30 @@ def test_what_is_unlike_its_category_is_found_however_sure_its_mask(
     assert index["rows"]["id"] == ["00", "01", "02", "03", "odd"]
     assert index["figures"]["flags"] == {"unlike_category": 1}
     assert index["rows"]["flags"] == [0, 0, 0, 0, 1]
+
+
+def test_what_the_profile_does_not_accept_can_be_looked_for(tmp_path: Path) -> None:
+    wrong = ("bytes: of the file 3000000, at most 2000000", "white: 2% of the background", "bytes: again")
+    report(
+        tmp_path / "out",
+        [row("bad", 0.5, compliant=False, violations=wrong), row("good", compliant=True, violations=())],
+    )
+    index, (bad, good) = data_of(Path(write_review(str(tmp_path / "out"))))
+    flags = index["figures"]["flags"]
+    assert flags == {"doubtful": 1, "profile: bytes": 1, "profile: white": 1}
+    assert index["rows"]["flags"] == [0b111, 0]
+    assert bad["violations"] == list(wrong)
+    assert "violations" not in good
+
+
+def test_failures_are_not_crowded_out_by_what_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.review.figures.MOST_OTHERS", 2)
+    kept = [row(f"a{n}", None, mask_flags=("already_white", "kept_original")) for n in range(9)]
+    failed = {"status": "failed", "code": "timeout", "message": "slow"}
+    report(tmp_path / "out", [*kept, row("x", None, **failed), row("y", None, **failed)])
+    index, _ = data_of(Path(write_review(str(tmp_path / "out"))))
+    assert sorted(index["rows"]["id"]) == ["x", "y"]
+    assert index["figures"]["flags"] == {"already_white": 9, "kept_original": 9}
 
 
 def test_addresses_are_those_of_files_and_web_servers_only(tmp_path: Path) -> None:

@@ -73,12 +73,12 @@ def _deliver(
     """Render under the rule that serves the row, unless another row had it done, and write the picture."""
     photo, saliency = work.photo, work.saliency
     assert photo is not None  # a photo without failure has been decoded and predicted
-    assert saliency is not None
+    assert saliency is not None or work.is_kept
     settings = info.settings.pictures
     if rule not in cutouts:
         cutouts[rule] = render(work.data, photo, saliency, rule, settings, effort.step)
     cutout = cutouts[rule]
-    report = replace(report, threshold=cutout.threshold, statistics=cutout.statistics)
+    report = replace(report, threshold=cutout.threshold, statistics=cutout.statistics, mask_flags=cutout.mask_flags)
     if not cutout.data:
         _remove_all(row, info, effort, "no_subject")
         failure = Failure("threshold", "no_subject", NO_SUBJECT)

@@ -14,6 +14,7 @@ from transforms.errors import NO_SUBJECT, PhotoError
 from transforms.network import predict_one, the_engine
 from transforms.pixel_budget import PIXELS, bytes_to_render
 from transforms.pixels.decode import decode_opened, open_photo
+from transforms.pixels.on_white import stands_on_white
 from transforms.pixels.render import render
 from transforms.pixels.sharpen import network_input
 from transforms.pixels.types import Cutout, Photo, SaliencyMap
@@ -62,9 +63,12 @@ def cutout_of(
     with _decoded(data, settings) as photo:
         _, rule = settings.pictures.policy.rule_for(category, dict(attributes))
         sharpened = replace(settings, sharpening=settings.sharpening_of(rule))
-        pixels = _map(photo, sharpened) if saliency is None else np.ascontiguousarray(saliency)
+        known = None
+        if not (rule.keeps_white and stands_on_white(photo)):
+            pixels = _map(photo, sharpened) if saliency is None else np.ascontiguousarray(saliency)
+            known = SaliencyMap(pixels, "")
         with _step("render"):
-            cutout = render(bytes(data), photo, SaliencyMap(pixels, ""), rule, settings.pictures)
+            cutout = render(bytes(data), photo, known, rule, settings.pictures)
     if not cutout.data:
         raise PhotoError("no_subject", "the policy drops it" if rule.how.drops else NO_SUBJECT)
     return cutout

@@ -24,7 +24,7 @@ from transforms.counts import PlanCounts
 from transforms.decisions import decisions_at, rule_of
 from transforms.manifest import BATCH, Batch, pack_rows, photo_key, refuse_duplicates, unpack_rows
 from transforms.output.commit import Gone
-from transforms.output.earlier import Earlier, earlier_of, load_table
+from transforms.output.earlier import Earlier, earlier_of, kept_unseen, load_table
 from transforms.output.maps import map_key
 from transforms.output.naming import ENDINGS, IMAGES, id_of_output
 from transforms.output.schema import shard_count, shard_of
@@ -170,7 +170,8 @@ def _why(
         return "asked"
     if facts is None or facts.version != record["source_version"] or row.uri != record["uri"]:
         return "photo"
-    if record["map_key"] != map_key(record["source_sha256"], maps):
+    is_kept = rule.keeps_white and kept_unseen(record)
+    if not is_kept and record["map_key"] != map_key(record["source_sha256"], maps):
         return "map"
     if record["settings_sha256"] != settings_sha256(rule, settings.pictures):
         return "rendering"

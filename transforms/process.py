@@ -31,6 +31,7 @@ from transforms.output.maps import load_map, map_key
 from transforms.output.run import RunInfo
 from transforms.pixel_budget import PIXELS, bytes_to_render
 from transforms.pixels.decode import decode_opened, open_photo
+from transforms.pixels.on_white import stands_on_white
 from transforms.pixels.policy import Rule
 from transforms.pixels.sharpen import network_input
 from transforms.saliency import PredictSaliency
@@ -73,6 +74,11 @@ def prepare(rows: Iterable[PlannedRow], info: RunInfo) -> Work:
         with effort.step("decode"):
             work.held.photo = photo = decode_opened(image)
         del image
+        if rule.keeps_white:
+            with effort.step("statistics"):
+                is_kept = stands_on_white(photo)
+            if is_kept:
+                return replace(work, is_kept=True)
         with effort.step("maps"):
             work = find_map(work, rule, info.settings)
         if work.saliency is not None:
@@ -117,9 +123,10 @@ def _rule(row: PlannedRow, settings: RunSettings) -> Rule:
 def together(rows: Iterable[PlannedRow], settings: RunSettings) -> Iterator[list[PlannedRow]]:
     """Give the rows of one photo whose rules want it treated alike; photos of equal bytes one after the other."""
 
-    def place(row: PlannedRow) -> tuple[str, str, int, bool]:
+    def place(row: PlannedRow) -> tuple[str, str, int, bool, bool]:
         rule = _rule(row, settings)
-        return row.group, photo_key(row), -1 if rule.sharpen is None else rule.sharpen, rule.how.drops
+        sharpen = -1 if rule.sharpen is None else rule.sharpen
+        return row.group, photo_key(row), sharpen, rule.how.drops, rule.keeps_white
 
     placed = sorted(((place(row), row) for row in rows), key=itemgetter(0))
     for _, group in groupby(placed, key=lambda one: one[0][1:]):

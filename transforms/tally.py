@@ -7,7 +7,7 @@ from typing import Any
 from transforms import storage
 from transforms.counts import NOT_CHANGED, PlanCounts
 from transforms.decisions import Decision, is_meant
-from transforms.output.earlier import reported_key
+from transforms.output.earlier import kept_unseen, reported_key
 from transforms.output.maps import map_key, map_uri
 from transforms.pixels.policy import Rule
 from transforms.pixels.render import settings_sha256
@@ -84,6 +84,9 @@ class Tally:
     ) -> bool:
         """Count a row's photo, and note its map; tell whether that is the one of the report before."""
         settings = self.settings
+        if record is not None and kept_unseen(record) and rule.keeps_white and row.uri == record["uri"]:
+            self._predicted[row.source] = False  # unless it is another photo now
+            return True
         key = self._map_of(row, record, facts, rule)
         stored = record is not None and key is not None and key == record["map_key"] and settings.redo != "anew"
         self._predicted[row.source] = settings.engine is not None and not stored

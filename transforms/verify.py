@@ -29,7 +29,7 @@ from transforms.output.schema import shard_of
 from transforms.pixels.encode import ENCODINGS
 
 CHUNK = 500
-COLUMNS = ["id", "status", "stage", "code", "output_uri", "output_sha256", "output_bytes", "map_key"]
+COLUMNS = ["id", "status", "stage", "code", "output_uri", "output_sha256", "output_bytes", "map_key", "mask_flags"]
 
 MADE = [
     *("id", "status", "source_sha256", "output_uri", "output_sha256"),
@@ -98,13 +98,18 @@ def check_rows(rows: Iterable[dict[str, Any]], shard: int, shards: int) -> Itera
             wrong = "has a failure code and no failure, or the other way round"
         elif row["status"] == "dropped" and row["output_uri"] is not None:
             wrong = "is dropped and has a picture"
-        elif row["status"] in ("processed", "unchanged") and None in (row["output_uri"], row["map_key"]):
+        elif row["status"] in ("processed", "unchanged") and (row["output_uri"] is None or _lacks_map(row)):
             wrong = f"is {row['status']} without a picture or a map"
         elif row["output_uri"] is not None and not _is_output_of(id, row["output_uri"]):
             wrong = f"has the picture of another id, {row['output_uri']}"
         if wrong:
             yield Difference(id, "bad_row", "", f"the row {wrong}")
     yield from (Difference(id, "bad_row", "", f"{n} rows have this id") for id, n in seen.items() if n > 1)
+
+
+def _lacks_map(row: dict[str, Any]) -> bool:
+    """Tell whether a row has no map and should: of a photo that is kept because it is on white none is made."""
+    return row["map_key"] is None and not {"already_white", "kept_original"} <= set(row["mask_flags"] or ())
 
 
 def _is_output_of(id: str, name: str) -> bool:

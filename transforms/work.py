@@ -40,7 +40,7 @@ class Work:
     """What is known so far of one photo and of the manifest rows that name it.
 
     held: its file and its pixels. network_input: uint8 [320, 320, 3] while it waits for the network, else None.
-    origin: what made the map, or will.
+    origin: what made the map, or will. is_kept: it stands on white already, and nobody needs its map.
     failure: why the photo goes no further; then it passes the remaining steps untouched.
     """
 
@@ -54,6 +54,7 @@ class Work:
     saliency: SaliencyMap | None = None
     origin: MapOrigin | None = None
     is_new_map: bool = False
+    is_kept: bool = False
     failure: Failure | None = None
 
     @property

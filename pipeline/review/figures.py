@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from transforms.pixels.statistics import DOUBTFUL_BELOW
 MOST_ROWS = 100_000
 """Rows that get a place in the sheet, the worst first."""
 MOST_OTHERS = 10_000
-"""Of them, those without a mask (failed or dropped), and as many of those that are unlike their category."""
+"""Of them, those without a mask (failed first), and as many of those that are unlike their category."""
 BINS = 20
 """Parts of 0..1 whose rows are counted."""
 UNLIKE = "unlike_category"
@@ -30,7 +30,7 @@ FEWEST = 12
 DETAILS = (
     *("id", "uri", "category", "status", "code", "message", "failing_since", "width", "height", "source_format"),
     *("output_uri", "picture_changed", "map_key", "rule", "method", "threshold", "decision", "quality"),
-    *("foreground_fraction", "fill_fraction", "edge_contact", "components", "holes", "mask_flags"),
+    *("foreground_fraction", "fill_fraction", "edge_contact", "components", "holes", "mask_flags", "violations"),
 )
 _MEASURED = ("quality", "foreground_fraction", "fill_fraction")
 _BOX = ("bbox_left", "bbox_top", "bbox_right", "bbox_bottom")
@@ -81,6 +81,8 @@ class Figures:
         for name, counts in (("status", self.statuses), ("code", self.codes), ("decision", self.decisions)):
             counts.update(_counted(table[name]))
         self.flags.update(_counted(pc.list_flatten(table["mask_flags"])))
+        for violations in table["violations"].to_pylist():
+            self.flags.update(as_flags(violations))
         names, of = _categories(table)
         measured = {name: _numbers(table, name, np.nan) for name in _MEASURED}
         masked = ~np.isnan(measured["quality"])
@@ -111,6 +113,11 @@ class Figures:
             "decisions": dict(sorted(self.decisions.items())),
             "categories": [{"name": name, **group.record()} for name, group in ordered],
         }
+
+
+def as_flags(violations: Iterable[str] | None) -> list[str]:
+    """Name in what a picture is not what the profile asks, each once."""
+    return sorted({f"profile: {said.partition(':')[0]}" for said in violations or ()})
 
 
 def _by_count(counts: Counter[str]) -> dict[str, int]:
@@ -145,8 +152,8 @@ def read_figures(shards: Sequence[str]) -> Figures:
 def read_report(shards: Sequence[str]) -> tuple[Figures, list[dict[str, Any]]]:
     """Read a report: its figures, and the rows that are shown, as dicts with DETAILS.
 
-    The worst masks come first, and what has no mask last. Of rows that are unlike their category, UNLIKE
-    is among the mask_flags: it says nothing of a row alone, and is none of the report's.
+    The worst masks come first, and what has no mask last. Among the mask_flags are what is none of the report's: UNLIKE
+    of rows that are unlike their category, and in what the picture is not what the profile asks (as_flags).
 
     Raises:
         DeadEndError: a shard cannot be read.
@@ -155,6 +162,7 @@ def read_report(shards: Sequence[str]) -> tuple[Figures, list[dict[str, Any]]]:
     qualities: list[Numbers] = [np.empty(0, np.float32)]
     shapes: list[Numbers] = [np.empty((0, 3), np.float32)]
     categories: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+    failures: list[NDArray[np.bool_]] = [np.empty(0, bool)]
     numbers: dict[str, int] = {}
     for number in range(len(shards)):
         table = load_table(shards, number, len(shards))
@@ -164,13 +172,15 @@ def read_report(shards: Sequence[str]) -> tuple[Figures, list[dict[str, Any]]]:
         own = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int32)
         qualities.append(quality)
         shapes.append(shape_of(table))
+        failures.append(np.asarray(pc.equal(table["status"], "failed")))
         categories.append(own[of] if len(of) else np.empty(0, np.int32))
     quality = np.concatenate(qualities)
     away = distances(np.concatenate(shapes), np.concatenate(categories))
     unlike = np.flatnonzero(away > UNLIKE_ABOVE)
     if len(unlike):
         figures.flags[UNLIKE] = len(unlike)
-    without = np.flatnonzero(np.isnan(quality))[:MOST_OTHERS]
+    without = np.flatnonzero(np.isnan(quality))
+    without = without[np.argsort(~np.concatenate(failures)[without], kind="stable")][:MOST_OTHERS]
     furthest = unlike[np.argsort(-away[unlike], kind="stable")][:MOST_OTHERS]
     worst = np.argsort(quality, kind="stable")[: np.count_nonzero(~np.isnan(quality))]
     masks = np.union1d(worst[: max(0, MOST_ROWS - len(without) - len(furthest))], furthest)
@@ -179,7 +189,8 @@ def read_report(shards: Sequence[str]) -> tuple[Figures, list[dict[str, Any]]]:
     rows = _take(shards, [len(one) for one in qualities[1:]], chosen)
     far = set(unlike.tolist())
     for place, row in zip(chosen.tolist(), rows, strict=True):
-        row["mask_flags"] = [*(row["mask_flags"] or ()), *([UNLIKE] if place in far else ())]
+        unlike_others = [UNLIKE] if place in far else []
+        row["mask_flags"] = [*(row["mask_flags"] or ()), *as_flags(row["violations"]), *unlike_others]
     return figures, rows
 
 

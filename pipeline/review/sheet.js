@@ -75,7 +75,7 @@ const whitesweep = (() => {
         ["pictures changed", figures.changed, { status: "changed" }],
       ]),
       tile("Failures", Object.entries(figures.codes).map(([name, n]) => [name, n, { status: `code:${name}` }])),
-      tile("Mask flags", Object.entries(figures.flags).map(([name, n]) => [name, n, { flag: name }])),
+      tile("Flags", Object.entries(figures.flags).map(([name, n]) => [name, n, { flag: name }])),
       tile("Decisions", Object.entries(figures.decisions).map(([name, n]) => [name, n, { decision: name }])),
       distribution("Quality of masks", "quality"),
       distribution("Foreground", "foreground"),
@@ -358,6 +358,7 @@ const whitesweep = (() => {
     const id = sheet.rows.id[at];
     const parts = [];
     if (row.message) parts.push(make("p", { class: "message failed" }, row.message));
+    if (row.violations) parts.push(make("p", { class: "message failed" }, row.violations.join("; ")));
     if (!thresholds.has(at)) thresholds.set(at, row.threshold == null ? 0.5 : row.threshold);
     const preview = row.map && row.width ? new Preview(at, row) : null;
     if (row.original || row.picture || preview) {

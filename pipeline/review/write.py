@@ -191,6 +191,7 @@ def _details(row: dict[str, Any], originals: _Originals) -> dict[str, Any]:
         "edges": row["edge_contact"],
         "components": row["components"],
         "holes": row["holes"],
+        "violations": row["violations"],
     }
     return {name: value for name, value in shown.items() if value not in (None, "", [])}
 

@@ -171,6 +171,11 @@ def earlier_of(record: dict[str, Any]) -> Earlier:
     return Earlier(record["source_sha256"], record["map_key"], origin, output, record["code"], failing_since, sharpen)
 
 
+def kept_unseen(record: dict[str, Any]) -> bool:
+    """Tell whether a record is of a photo that was kept as it is, and of which no map was needed."""
+    return record["status"] in ("processed", "unchanged") and record["map_key"] is None
+
+
 def reported_key(earlier: Earlier, rule: Rule, settings: RunSettings) -> str | None:
     """Name the map of a photo that an earlier report knows, for a run that takes whatever map that names.
 

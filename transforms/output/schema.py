@@ -61,6 +61,7 @@ class ReportRow:
     sharpen: int | None = None
     threshold: float | None = None
     statistics: MaskStatistics | None = None
+    mask_flags: tuple[str, ...] | None = None
 
 
 _COLUMN_TYPES: dict[Any, pa.DataType] = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from PIL import AvifImagePlugin, GifImagePlugin, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from transforms.errors import PhotoError
-from transforms.pixels import source_type
+from transforms.pixels import metadata, source_type
 from transforms.pixels.formats import boxes, icc, jpeg, png, signature, tiff, webp
 from transforms.pixels.formats.colour import to_srgb
 from transforms.pixels.formats.patience import PatientFile, by_small_blocks, pixels_to_decode
@@ -86,12 +86,13 @@ def decode_opened(image: Image.Image) -> Photo:
     try:
         image = _load(image, data)
         _turn_upright(image)
+        said = metadata.read(image)
         rgb, alpha = to_srgb(image, data)
     except (PhotoError, MemoryError):
         raise
     except Exception as error:  # a decoder given damaged bytes may raise nearly anything
         raise _broken(error, name, data) from error
-    return Photo(rgb, alpha, {"MPO": "jpeg", "HEIF": "heic"}.get(name, name.lower()), source_type.find(data))
+    return Photo(rgb, alpha, {"MPO": "jpeg", "HEIF": "heic"}.get(name, name.lower()), source_type.find(data), said)
 
 
 def _open(name: str, data: bytes, limits: Limits) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Pixels to bytes, the same bytes every time: fixed settings, no clock, no metadata but that the colours are sRGB."""
+"""Pixels to bytes, the same bytes every time: fixed settings, no clock, and of metadata what is asked for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from transforms.errors import PhotoError
+from transforms.pixels.metadata import NOTHING, Metadata, segment
 from transforms.pixels.pure import pure_jpeg
 from transforms.pixels.source_type import packet
 
@@ -53,15 +54,21 @@ def output_format(wanted: str, source_format: str, transparent: bool) -> str:
 
 
 def encode(
-    pixels: NDArray[np.uint8], name: str, source_type: str = "", white: bool = False, maximum_bytes: int | None = None
+    pixels: NDArray[np.uint8],
+    name: str,
+    source_type: str = "",
+    white: bool = False,
+    maximum_bytes: int | None = None,
+    metadata: Metadata = NOTHING,
 ) -> bytes:
     """Encode uint8 [H, W, 3] or [H, W, 4] as a key of ENCODINGS.
 
     Args:
-        source_type: what made the photo, the one statement that a picture repeats; empty if nobody knows.
+        source_type: what made the photo, the one statement that every picture repeats; empty if nobody knows.
         white: what is exactly white has to be so in a JPEG too, when that is decoded (pure.py).
         maximum_bytes: a JPEG that is larger is written at the highest quality at which it is not; if there is none from
             LOWEST on, at that. What is lossless is as large as it is.
+        metadata: what else the picture is to say; of IPTC's records only a JPEG has room.
 
     Raises:
         PhotoError: write_failed, if the format cannot hold a picture of this size.
@@ -69,7 +76,7 @@ def encode(
     longest = max(pixels.shape[:2])
     if longest > LONGEST_SIDE.get(name, longest):
         raise PhotoError("write_failed", f"{name} holds at most {LONGEST_SIDE[name]} px a side; use --format png")
-    options = {**ENCODINGS[name].options, **_said(name, source_type)}
+    options = {**ENCODINGS[name].options, **_said(name, source_type, metadata)}
     if pixels.shape[0] * pixels.shape[1] > OPTIMIZED:
         options.pop("optimize", None)
 
@@ -95,15 +102,21 @@ def encode(
     return data
 
 
-def _said(name: str, source_type: str) -> dict[str, Any]:
+def _said(name: str, source_type: str, metadata: Metadata) -> dict[str, Any]:
     """Say in the file that its colours are sRGB, for readers that manage colour, and what made the photo."""
+    xmp = metadata.xmp or (packet(source_type).encode() if source_type else b"")
     if name == "png":
         chunks = PngInfo()
         chunks.add(b"sRGB", b"\0")
-        if source_type:
-            chunks.add_itxt("XML:com.adobe.xmp", packet(source_type))
-        return {"pnginfo": chunks}
-    return {"exif": SRGB, **({"xmp": packet(source_type).encode()} if source_type else {})}
+        if xmp:
+            chunks.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+        return {"pnginfo": chunks, **({"exif": metadata.exif} if metadata.exif else {})}
+    said: dict[str, Any] = {"exif": metadata.exif or SRGB}
+    if xmp:
+        said["xmp"] = xmp
+    if metadata.iptc and name == "jpeg":
+        said["extra"] = segment(metadata.iptc)
+    return said
 
 
 def _exif_of_srgb() -> bytes:

@@ -60,8 +60,8 @@ class Rule:
     takes the old background out of them; `cut` leaves both to the method. minimum_component: smaller pieces of the mask
     are dropped, cells. holes, fill_below: enclosed background smaller than this many cells is kept or filled.
     on_no_subject: an empty mask is a failed row, the original photo, or a white picture. on_already_white: a photo that
-    is on white already goes through or is kept. normalize: `minmax` stretches each map to 0..1, as the authors' scripts
-    and rembg do.
+    is on white already goes through, or is kept without the network being asked. normalize: `minmax` stretches each map
+    to 0..1, as the authors' scripts and rembg do.
     canvas: the size of the picture (`2000x2000`), or its ratio (`4:5`), and then minimum_side and maximum_side; empty
     for that of the photo. fill, enlarge, cover, position: how the product stands in it, as in frame.Frame.
     sharpen: how much the photo is sharpened for the network, percent; None for what the run says. The one setting that
@@ -92,6 +92,11 @@ class Rule:
     def how(self) -> Method:
         """The method."""
         return METHODS[self.method]
+
+    @property
+    def keeps_white(self) -> bool:
+        """Whether a photo that stands on white already stays as it is, so that nobody needs its map."""
+        return self.on_already_white == "keep" and not (self.how.drops or self.how.whitens)
 
     @property
     def frame(self) -> Frame | None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.pixels.methods import NOISE, otsu_level
+from transforms.pixels.on_white import stands_on_white
 from transforms.pixels.opencv import cv2
 from transforms.pixels.threshold import pieces
 from transforms.pixels.types import MaskStatistics, Photo
@@ -20,10 +21,6 @@ FULL_FRAME_ABOVE = 0.95
 LOW_CONFIDENCE_ABOVE = 0.5  # uncertain cells for each cell of the mask
 FRAGMENTED_ABOVE = 3  # components larger than FRAGMENT_CELLS
 FRAGMENT_CELLS = 64  # of the map's 102,400
-WHITE_LEVEL = 250
-WHITE_BORDER = 50  # such a part of the shorter side
-ALREADY_WHITE_ABOVE = 0.95  # of the pixels in that border; a photo with transparency never is
-
 DOUBTFUL_BELOW = 0.9  # quality
 
 SPREAD = 6
@@ -39,8 +36,8 @@ def describe(
     alpha: NDArray[np.uint8],
     threshold: float | None,
     photo: Photo,
-) -> MaskStatistics:
-    """Describe one mask.
+) -> tuple[MaskStatistics, tuple[str, ...]]:
+    """Describe one mask, and raise its flags.
 
     Args:
         pixels: the map as it is stored, uint8 [320, 320]: probabilities and coverage are of it.
@@ -71,11 +68,11 @@ def describe(
     )
     if foreground > FULL_FRAME_ABOVE:
         flags.append("full_frame")
-    if _already_white(photo):
+    if stands_on_white(photo):
         flags.append("already_white")
     if quality < DOUBTFUL_BELOW:
         flags.append("doubtful")
-    return MaskStatistics(
+    statistics = MaskStatistics(
         quality=quality,
         foreground_fraction=foreground,
         bbox_left=box[0] if box else None,
@@ -91,8 +88,8 @@ def describe(
         otsu_threshold=otsu_level(pixels) / 255,
         components=count - 1,
         holes=_holes(mask),
-        mask_flags=tuple(flags),
     )
+    return statistics, tuple(flags)
 
 
 def quality_of(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
@@ -139,14 +136,3 @@ def _holes(mask: NDArray[np.bool_]) -> int:
     """Count the pieces of background that the mask encloses: 4-connected, since the mask is 8-connected."""
     count, _ = pieces(np.pad(~mask, 1, constant_values=True), connectivity=4)
     return count - 2  # neither the mask nor what lies outside
-
-
-def _already_white(photo: Photo) -> bool:
-    if photo.alpha is not None:
-        return False
-    border = max(1, min(photo.size) // WHITE_BORDER)
-    strips = (photo.rgb[:border], photo.rgb[-border:], photo.rgb[:, :border], photo.rgb[:, -border:])
-    count = sum(strip.shape[0] * strip.shape[1] for strip in strips)
-    white = (WHITE_LEVEL,) * 3, (255,) * 3
-    found = sum(cv2.countNonZero(cv2.inRange(strip, *white)) for strip in strips)
-    return found > ALREADY_WHITE_ABOVE * count

@@ -7,19 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from transforms.pixels.metadata import NOTHING, Metadata
+
 
 @dataclass(frozen=True, slots=True)
 class Photo:
     """A decoded photo: upright, sRGB.
 
     rgb: uint8 [H, W, 3]. alpha: uint8 [H, W], or None without transparency. format: `jpeg`, `png`, …
-    source_type: what made it, if its file says so (source_type.py).
+    source_type: what made it, if its file says so (source_type.py). metadata: what else its file says.
     """
 
     rgb: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None
     format: str
     source_type: str = ""
+    metadata: Metadata = NOTHING
 
     @property
     def size(self) -> tuple[int, int]:
@@ -67,13 +70,13 @@ class MaskStatistics:
     otsu_threshold: float
     components: int
     holes: int
-    mask_flags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Cutout:
     """A finished picture: encoded bytes, their format and content type, and what its mask looks like.
 
+    statistics: None if there was no need for a mask, as the photo stands on white already and is kept.
     violations: of the profile, if there is one: in what the picture is not what that asks.
     """
 
@@ -81,5 +84,6 @@ class Cutout:
     format: str
     content_type: str
     threshold: float | None
-    statistics: MaskStatistics
+    statistics: MaskStatistics | None
+    mask_flags: tuple[str, ...]
     violations: tuple[str, ...] | None = None
