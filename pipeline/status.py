@@ -14,7 +14,7 @@ from transforms.credentials import without_secrets
 from transforms.errors import PhotoError
 from transforms.output.earlier import NoReportError, newest_run
 from transforms.output.history import recent_runs
-from transforms.output.lease import look
+from transforms.output.lease_file import look
 from transforms.tracking import in_words
 
 

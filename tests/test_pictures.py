@@ -273,7 +273,7 @@ REMOVERS = {
     "transforms/output/pictures.py": "pictures, for a reason",
     "transforms/output/cleanup.py": "unfinished files, reports that no run completed, and old ones",
     "transforms/output/run.py": "the shards of a run that stopped",
-    "transforms/output/lease.py": "its own lease",
+    "transforms/output/lease_file.py": "its own lease",
     "pipeline/verify.py": "its own verdict",
     "pipeline/repair.py": "its own list",
     "pipeline/telling.py": "its own progress.json",

@@ -22,7 +22,8 @@ from transforms import network, report, storage
 from transforms.errors import FatalError, PhotoError
 from transforms.output import schema
 from transforms.output.commit import Committed, Gone, ShardSummary, commit
-from transforms.output.lease import Lease, standing
+from transforms.output.lease import Lease
+from transforms.output.lease_file import standing
 from transforms.output.run import RunInfo
 from transforms.output.schema import SCHEMA, ReportRow, shard_count, shard_name, shards_before
 from transforms.report import to_parquet, to_table, write_empty_shards, write_shard

@@ -15,7 +15,7 @@ from transforms import storage
 from transforms.brakes import Effect, sum_effects
 from transforms.credentials import without_secrets
 from transforms.errors import DeadEndError, FatalError, PhotoError
-from transforms.output.lease import owner, standing
+from transforms.output.lease_file import owner, standing
 from transforms.output.run import JSON, RunInfo, json_of
 from transforms.output.schema import SCHEMA_VERSION, missing_shards
 from transforms.steps import Effort
