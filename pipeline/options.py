@@ -21,6 +21,7 @@ from pipeline.checks import check_engine, check_numbers, check_pictures
 from pipeline.config import beside
 from pipeline.errors import RequestError
 from pipeline.flags import flag_meant
+from pipeline.flink import FLINK_FLAGS, FLINK_SWITCHES, what_is_missing
 from transforms import decisions, storage
 from transforms.beam_faults import unknown_flags
 from transforms.brakes import Brakes
@@ -278,9 +279,12 @@ def check_beam(runner: str, others: Sequence[str]) -> list[str]:
     arguments = runners.beam_arguments(runner, others)
     try:
         create_runner(runners.runner_name(runner))
-        unknown = unknown_flags(arguments)
+        job_server = runners.runner_name(runner) == "FlinkRunner" or "--job_endpoint" in " ".join(others)
+        unknown = unknown_flags(arguments, *((FLINK_FLAGS.split(), FLINK_SWITCHES.split()) if job_server else ()))
     except (ValueError, ImportError, AttributeError) as error:
         raise RequestError(f"--runner {runner}: {str(error).splitlines()[0]}") from error
+    if runners.runner_name(runner) == "FlinkRunner" and (missing := what_is_missing(arguments)):
+        raise RequestError(f"--runner {runner}: {missing}")
     if unknown and not unknown[0].startswith("-"):
         raise RequestError(f"{unknown[0]}: belongs to no flag; a pattern must be quoted: --manifest 'photos/*.jpg'")
     if unknown:

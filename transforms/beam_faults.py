@@ -146,8 +146,10 @@ def _modules() -> tuple[Any, Any]:
     return job_server, subprocess_server
 
 
-def unknown_flags(arguments: Sequence[str]) -> list[str]:
+def unknown_flags(arguments: Sequence[str], more: Sequence[str] = (), switches: Sequence[str] = ()) -> list[str]:
     """List the arguments that no Beam option class knows; Beam itself only warns of them (apache/beam#28402).
+
+    more, switches: flags with a value, and without one, that a job server will know.
 
     Raises:
         ValueError: a flag that Beam knows has a value it cannot take; one line.
@@ -156,6 +158,9 @@ def unknown_flags(arguments: Sequence[str]) -> list[str]:
 
     parsers: list[argparse.ArgumentParser] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)  # the public way to a parser of all classes
+    for flags, action in ((more, "store"), (switches, "store_true")):
+        for flag in flags:
+            parsers[0].add_argument(flag, action=action)
     parsers[0].exit_on_error = False
     try:
         return parsers[0].parse_known_args(list(arguments))[1]

@@ -24,6 +24,7 @@ from model.machine import give_back
 from transforms.beam_faults import sole_output
 from transforms.brakes import Effect
 from transforms.decisions import is_meant
+from transforms.elsewhere import all_work
 from transforms.errors import PhotoError
 from transforms.network import release_engine
 from transforms.output.commit import (
@@ -240,7 +241,9 @@ class WriteReport(beam.PTransform):
         ) -> Committed:
             shards = shard_count(rows)
             expected = plan["rows"] if info.settings.only else rows
-            return commit(info, write_empty_shards(info, summaries, shards), expected, gone, shards, plan)
+            total = write_empty_shards(info, summaries, shards)
+            total.effort.counts = all_work(info, total.effort.counts)
+            return commit(info, total, expected, gone, shards, plan)
 
         gone = sole_output(self.gone, "CollectGone")
         committed = self.planned | "CommitRun" >> beam.Map(
