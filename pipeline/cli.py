@@ -24,12 +24,16 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; give its exit code."""
     try:
         flags, others = parse(arguments)
-        if flags.command in ("status", "review") and others:  # which have no Beam to hand them to
+        if flags.command in ("status", "stop", "review") and others:  # which have no Beam to hand them to
             raise RequestError(f"{others[0]}: {flags.command} does not know this flag. See --help")
         if flags.command == "status":
             from pipeline.status import status
 
             return status(flags)
+        if flags.command == "stop":
+            from pipeline.stop import stop
+
+            return stop(flags)
         if flags.command == "review":
             from pipeline.review.write import review
 

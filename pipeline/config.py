@@ -15,7 +15,7 @@ from transforms.errors import PhotoError
 
 NAME = "whitesweep.toml"
 COMMANDS = ("run", "migrate", "plan")
-NOT_IN_A_FILE = ("config", "force", "from", "json", "manifest", "missing", "only", "output", "retry_failed")
+NOT_IN_A_FILE = ("config", "detach", "force", "from", "json", "manifest", "missing", "only", "output", "retry_failed")
 """What is of one night, or says where to look for the file."""
 PATHS = ("decisions", "policy", "profile", "weights")
 """What may name a file: relative to the folder that the settings are in."""

@@ -201,6 +201,11 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     run.add_argument(
+        "--detach",
+        action="store_true",
+        help="on a cluster: submit the job and leave it; it commits by itself, `status` and `stop` find it",
+    )
+    run.add_argument(
         "--review", action="store_true", help="at the end, write the page that the command `review` writes"
     )
     run.add_argument(
@@ -340,6 +345,14 @@ def make_parser() -> Parser:
     )
     status_parser.add_argument("--output", required=True, metavar="DIR", help="the output folder")
     status_parser.add_argument("--json", action="store_true", help="print JSON")
+    stop_parser = commands.add_parser(
+        "stop",
+        help="ask the run that is at work in an output folder to stop, wherever it is",
+        description="Ask the run that is at work in an output folder to stop: what is in flight is finished, nothing "
+        "more begun, and no report published. The same command as before goes on from there.",
+        allow_abbrev=False,
+    )
+    stop_parser.add_argument("--output", required=True, metavar="DIR", help="the output folder")
     review_parser = commands.add_parser(
         "review",
         help="write a page on which to look at the worst masks, and to decide what becomes of them",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -24,19 +26,32 @@ CANCEL_S = 30.0
 """What a cancelled job has to end."""
 
 
-class Job:
-    """A graph at work elsewhere, from its submission to its end. name: of the job, for people and for Flink."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a job is to start.
 
-    def __init__(self, root: beam.Pipeline, name: str) -> None:
-        self._root = root
+    name: for people and for Flink; no other job may have it. submitted: is called once it is where it is to be done.
+    detach: its end is not waited for.
+    """
+
+    name: str
+    submitted: Callable[[], None] = lambda: None
+    detach: bool = False
+
+
+class Job:
+    """A graph at work elsewhere, from its submission to its end."""
+
+    def __init__(self, root: beam.Pipeline, start: Start) -> None:
+        self._root, self._start = root, start
         self._result: Any = None
-        self._flink = name_job(root.options, name)
+        self._flink = name_job(root.options, start.name)
         self._servers = JobServers()
         self._submitted, self._over = threading.Event(), threading.Event()
         self._error: Exception | None = None
 
     def run(self) -> bool:
-        """Submit the job, and wait for its end. False: it was not to be run, only written to a template.
+        """Submit the job, and wait for its end. False: that was not to be waited for, or it is in a template now.
 
         Raises:
             whatever the job or its submission failed of. RunError: it was asked to stop, and did not in time.
@@ -45,14 +60,17 @@ class Job:
         try:
             with ending_on_sigterm():
                 threading.Thread(target=self._follow, daemon=True).start()
-                self._wait()
+                waited = self._wait()
         except BaseException:
             self._cancel()
             raise
         finally:
             AT_ONCE.remove(self._end_at_once)
             self._servers.stop()
-        return bool(getattr(self._result, "has_job", True))
+        if getattr(self._result, "has_job", True):
+            return waited
+        self._start.submitted()  # whoever runs the template goes on
+        return False
 
     def _follow(self) -> None:
         """Submit the job and wait for it, in a thread of its own: either may hang, or be over after hours."""
@@ -67,9 +85,15 @@ class Job:
         finally:
             self._over.set()
 
-    def _wait(self) -> None:
-        asked = None
+    def _wait(self) -> bool:
+        """Wait for the end of the job, or (False) for it to be on its cluster, if that is all that is wanted."""
+        asked, is_there = None, False
         while not self._over.wait(LOOK_S):
+            if not is_there and self._is_there():
+                self._start.submitted()
+                is_there = True
+            if is_there and self._start.detach:
+                return False
             if STOP.is_set():
                 asked = time.monotonic() if asked is None else asked
                 if time.monotonic() - asked > GRACE_S:
@@ -78,6 +102,15 @@ class Job:
                 raise RuntimeError(fault)
         if self._error is not None:
             raise self._error
+        return True
+
+    def _is_there(self) -> bool:
+        """Tell whether the job is where it is to be done, and needs nobody here any more."""
+        if self._flink is None:
+            return self._submitted.is_set()
+        with suppress(OSError, ValueError, KeyError):
+            return not self._flink.is_over()
+        return False
 
     def _cancel(self) -> None:
         """Cancel the job and wait for its end; say so if that is not to be had."""

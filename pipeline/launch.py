@@ -17,17 +17,19 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from pipeline import runners
 from pipeline.errors import RequestError, RunError
 from pipeline.flink import OURS
-from pipeline.job import Job
+from pipeline.job import Job, Start
 from pipeline.signals import StoppedError
 from transforms.beam_faults import flush_by_size, without_tracebacks, worker_command
 from transforms.credentials import without_secrets
 from transforms.errors import FatalError
 
 
-def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pipeline], None], name: str = "") -> bool:
-    """Build a graph and run it to its end; False: it is in a template now, and somebody else is to run it.
+def run_graph(
+    beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pipeline], None], start: Start | None = None
+) -> bool:
+    """Build a graph and run it to its end; False: it goes on without us, or is in a template for others to run.
 
-    name: for its job on a cluster; no other job may have it.
+    start: how its job is to start, if it becomes one on a cluster.
 
     Raises:
         RequestError: the runner lacks a flag.
@@ -54,7 +56,7 @@ def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pi
             if runners.is_in_process(root.options.view_as(StandardOptions).runner):
                 root.run().wait_until_finish()
                 return True
-            return Job(root, name or secrets.token_hex(6)).run()
+            return Job(root, start or Start(secrets.token_hex(6))).run()
     except (RunError, StoppedError):
         raise
     except Exception as error:

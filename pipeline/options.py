@@ -112,6 +112,7 @@ def _request_of(settings: RunSettings, flags: argparse.Namespace, beam_arguments
     """Make the request of a run or a migration, with the decisions that are named or lie beside the manifest."""
     request = make_request(settings, flags.manifest, beam_arguments, flags.verbose)
     request = replace(request, review=getattr(flags, "review", False))
+    request = replace(request, info=_detached(request, flags))
     if not hasattr(flags, "decisions"):  # the demo has none
         return request
     if (file := flags.decisions or beside(flags.manifest, decisions.NAME)) is not None:
@@ -123,6 +124,22 @@ def _request_of(settings: RunSettings, flags: argparse.Namespace, beam_arguments
             "to take all of them back, give --decisions a file that has only its first line"
         )
     return request
+
+
+def _detached(request: RunRequest, flags: argparse.Namespace) -> RunInfo:
+    """Say whether the run is to be left alone once it is submitted.
+
+    Raises:
+        RequestError: it cannot be.
+    """
+    asked = getattr(flags, "detach", False)
+    if asked and not request.info.outlives:
+        raise RequestError(
+            f"--detach: {flags.runner} runs as long as this process does; give the --runner of a cluster"
+        )
+    if asked and request.review:
+        raise RequestError("--detach: nobody is there to write the review at the end; drop --review, or write it later")
+    return replace(request.info, detached=asked or runners.is_template(request.beam_arguments))
 
 
 def decide(request: RunRequest, file: str) -> RunRequest:
@@ -156,7 +173,7 @@ def make_request(
     now = time.time()
     # Names of runs stand in the order of their starts; to the second, two short runs would not.
     run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z-{secrets.token_hex(3)}"
-    info = RunInfo(settings, run_id, now, versions(), leased=True)
+    info = RunInfo(settings, run_id, now, versions(), leased=True, outlives=runners.outlives(beam_arguments))
     return RunRequest(settings, found, info, beam_arguments, verbose)
 
 

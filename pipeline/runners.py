@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
+
 from model.machine import available_cpus
 from transforms.beam_faults import IN_MEMORY, LOCAL_RUNNER
 
@@ -33,6 +41,22 @@ def is_local(runner: str, arguments: Sequence[str] = ()) -> bool:
     """Tell whether the run happens on this machine, so that its devices are the ones to ask about."""
     embedded = runner_name(runner) == "PortableRunner" and "embed" in " ".join(arguments)
     return embedded or is_in_process(runner_name(runner))
+
+
+def outlives(arguments: Sequence[str]) -> bool:
+    """Tell of complete Beam flags whether the job goes on when the process that has submitted it is gone."""
+    options = PipelineOptions(list(arguments))
+    portable, runner = options.view_as(PortableOptions), options.view_as(StandardOptions).runner
+    if portable.environment_type == "LOOPBACK":  # that process is the worker
+        return False
+    if runner == "FlinkRunner":
+        return not str(options.view_as(FlinkRunnerOptions).flink_master).startswith("[")
+    return runner == "DataflowRunner" or (runner == "PortableRunner" and portable.job_endpoint not in (None, "embed"))
+
+
+def is_template(arguments: Sequence[str]) -> bool:
+    """Tell of complete Beam flags whether the graph is only written to a template, which somebody else runs."""
+    return bool(PipelineOptions(list(arguments)).view_as(GoogleCloudOptions).template_location)
 
 
 def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:

@@ -93,7 +93,7 @@ def told(info: RunInfo) -> Iterator[None]:
         PROGRESS.end()
         with suppress(Exception):
             storage.delete(_uri(info))
-        if not _is_here(info.settings):
+        if not (_is_here(info.settings) or info.detached):  # then its job goes on, and tells of itself there
             with suppress(Exception):
                 storage.delete_folder(folder_of(info.folder, info.run_id))
 

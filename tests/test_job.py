@@ -68,7 +68,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Result]:
 
 def start(*flags: str, runner: str = "Elsewhere") -> bool:
     arguments = [f"--runner={__name__}.{runner}", *flags]
-    return run_graph(arguments, True, lambda root: root | beam.Create([1]) and None, "night")
+    return run_graph(arguments, True, lambda root: root | beam.Create([1]) and None, job.Start("night"))
 
 
 def test_a_job_that_hangs_does_not_hang_a_run_that_is_to_stop(hanging: Result) -> None:
@@ -154,7 +154,7 @@ def test_a_template_is_no_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     output = tmp_path / "out"
     paths = ("--manifest", tmp_path / "photos", "--output", output)
     assert run("run", *paths, "--model", "u2netp", "--runner", f"{__name__}.Template") == 0
-    assert "template" in capsys.readouterr().out
+    assert "goes on as a job of its own" in capsys.readouterr().out
     assert [path.name for path in (output / "report").iterdir()] == ["lease.json"]  # for whoever runs it
     assert not list(output.glob("runs/*/run.json"))
 

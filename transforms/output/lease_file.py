@@ -86,7 +86,7 @@ def end_job(folder: str, run_id: str, awaited: bool) -> None:
                     return
                 if not awaited:
                     remove(folder)
-                if not awaited or change(folder, held, version, {"over": True}):
+                if not awaited or change(folder, held, version, {"over": True, "renewed": time.time()}):
                     return
 
 
@@ -126,6 +126,8 @@ def _lease(run_id: str, command: str, since: float) -> dict[str, Any]:
 
 def in_use(folder: str, held: dict[str, Any]) -> str:
     """Say who is at work in an output folder."""
+    if held.get("over") is True:
+        return f"{folder}: run {held.get('run_id')} is over, and its last minute runs; try again after that"
     holder = "a job" if held.get("job") is True else f"process {held.get('process')} on {held.get('host')}"
     return f"{folder}: run {held.get('run_id')} is writing there ({holder}); wait for it, or stop it"
 
@@ -157,7 +159,9 @@ def _renewed_within(lease: dict[str, Any], seconds: float) -> bool:
 
 
 def is_dead(lease: dict[str, Any] | None) -> bool:
-    """Tell whether the holder is a process of this machine that no longer lives."""
+    """Tell whether the holder is a process of this machine that no longer lives, or a job that is over, and left."""
+    if lease and lease.get("over") is True:
+        return not renewed_lately(lease)
     here = (platform.node(), _namespace())
     if not lease or (lease.get("host"), lease.get("namespace")) != here or not isinstance(lease.get("process"), int):
         return False
