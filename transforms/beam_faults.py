@@ -15,6 +15,7 @@ import argparse
 import io
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -117,11 +118,13 @@ class JobServers:
         job_server, subprocess_server = _modules()
         job_server.StopOnExitJobServer.start, subprocess_server.subprocess = self._before
 
-    def _start(self, *command: Any, **settings: Any) -> subprocess.Popen[Any]:
+    def _start(self, command: list[str], **settings: Any) -> subprocess.Popen[Any]:
         with self._lock:
             if self._ended:  # Beam tries three times to start one
                 raise RuntimeError("it is to end")
-            self._processes.append(subprocess.Popen(*command, start_new_session=True, **settings))
+            if setpriv := shutil.which("setpriv"):  # Linux has it: then it ends with us if we are killed, too
+                command = [setpriv, "--pdeathsig", "KILL", *command]
+            self._processes.append(subprocess.Popen(command, start_new_session=True, **settings))
             return self._processes[-1]
 
     def stop(self) -> None:
