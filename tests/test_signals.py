@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 import pytest
@@ -38,7 +37,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def send(number: int) -> None:
-    os.kill(os.getpid(), number)
+    """Do what a signal would. (A true one needs more stack than pytest's faulthandler has, once AMX was used.)"""
+    handler = signal.getsignal(number)
+    assert callable(handler)
+    handler(number, None)
 
 
 def run_that_gets(*numbers: int, clock: Clock, apart: float) -> None:
