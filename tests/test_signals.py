@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def send(number: int) -> None:
-    """Do what a signal would. (A true one needs more stack than pytest's faulthandler has, once AMX was used.)"""
+    """Do what a signal would: after tests/test_faults.py a true one ends this Python with a segmentation fault."""
     handler = signal.getsignal(number)
     assert callable(handler)
     handler(number, None)
