@@ -122,9 +122,12 @@ class Job:
             self._servers.stop()  # first, as one may be about to submit the job
             ended = False
             while not ended and time.monotonic() < deadline:
-                with suppress(OSError, ValueError, KeyError):
+                try:
                     self._flink.cancel()
                     ended = self._flink.is_over()
+                except (OSError, ValueError, KeyError):
+                    if self._error is not None:  # the job server could not reach it, either
+                        break
                 time.sleep(0 if ended else LOOK_S / 4)
         if not ended:
             named = "" if self._flink is None else f" {self._flink.name}"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from pipeline import runners
@@ -81,6 +82,8 @@ def _stopped_by(error: Exception) -> RunError:
         kind, line = told[-1]
     elif rpc := re.search(r'^\s*details = "(.+)"$', text, re.MULTILINE):  # gRPC's own text has many lines
         kind, line = "", f"the job server or a worker is gone, or refused: {rpc[1]}"
+    elif isinstance(error, grpc.FutureTimeoutError):
+        kind, line = "", "no job server has answered; see --job_endpoint and --job_server_timeout"
     else:
         kind, line = "", "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     line = re.sub(r" \[while running .*", "", line).strip()

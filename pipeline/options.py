@@ -200,7 +200,7 @@ def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[Ru
         RequestError: a flag cannot be what it is.
     """
     check_numbers(**vars(flags))
-    beam_arguments = check_beam(flags.runner, others)
+    beam_arguments = check_beam(flags.runner, others, template=flags.command in ("run", "migrate"))
     output = check_output(flags.output)
     if runners.runner_name(flags.runner) == "DataflowRunner" and storage.is_local(output):
         raise RequestError(f"--output {flags.output}: Dataflow's workers cannot write here; use a gs:// address")
@@ -291,8 +291,10 @@ def _check_apart(output: str, manifests: list[ManifestFile]) -> None:
             raise RequestError(f"--output {output}: mixes with the photos of {manifest.base}; use another folder")
 
 
-def check_beam(runner: str, others: Sequence[str]) -> list[str]:
-    """Complete and check Beam's flags."""
+def check_beam(runner: str, others: Sequence[str], template: bool = False) -> list[str]:
+    """Complete and check Beam's flags. template: whether the graph may be written to a template, and not be run."""
+    if not template and any(flag.startswith("--template_location") for flag in others):
+        raise RequestError("--template_location: run and migrate alone can be put into a template")
     arguments = runners.beam_arguments(runner, others)
     try:
         create_runner(runners.runner_name(runner))

@@ -256,6 +256,11 @@ def test_flinks_own_options_are_known_to_it_alone(tmp_path: Path) -> None:
     assert refused("flink", *named, "--max_bundle_sise=8").startswith("--max_bundle_sise=8: neither")
 
 
+def test_a_template_is_of_a_run() -> None:
+    assert refused("local", "--template_location=gs://bucket/template").startswith("--template_location: run and")
+    assert check_beam("local", ["--template_location=gs://bucket/template"], template=True)
+
+
 def test_what_a_job_server_lacks_is_one_line_and_no_download(tmp_path: Path) -> None:
     java = ("--job_server_java_launcher", sys.executable)
     flags = ("--flink_version=1.20", f"--jar_cache_dir={tmp_path}")

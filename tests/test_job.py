@@ -159,6 +159,12 @@ def test_a_template_is_no_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert not list(output.glob("runs/*/run.json"))
 
 
+def test_a_job_server_that_does_not_answer_is_one_line() -> None:
+    nobody = ["--runner=PortableRunner", "--job_endpoint=127.0.0.1:1", "--job_server_timeout=1"]
+    with pytest.raises(RunError, match=r"^no job server has answered; see --job_endpoint and --job_server_timeout"):
+        run_graph(nobody, False, lambda root: root | beam.Create([1]) and None)
+
+
 def test_a_grpc_error_is_one_readable_line(tmp_path: Path) -> None:
     stub = beam_job_api_pb2_grpc.JobServiceStub(grpc.insecure_channel("127.0.0.1:1"))
     with pytest.raises(grpc.RpcError) as refused:

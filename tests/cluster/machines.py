@@ -158,7 +158,7 @@ class FlinkCluster(Marked):
         }[name.rstrip("0123456789")]
         opens = [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in OPENED]
         opens += ["--add-opens=java.base/sun.nio.ch=ALL-UNNAMED", "--add-exports=java.base/sun.net.util=ALL-UNNAMED"]
-        limits = ["-Xmx512m", "-XX:MaxDirectMemorySize=640m", "-XX:MaxMetaspaceSize=256m"]
+        limits = ["-Xmx512m", "-XX:MaxDirectMemorySize=640m", "-XX:MaxMetaspaceSize=1g"]  # of which each job keeps some
         command = ["java", *limits, *opens, "-cp", f"{LIB}/*", f"org.apache.flink.runtime.{main}"]
         self.processes[name] = self.start(name, [*command, "--configDir", self.folder])
 

@@ -18,7 +18,7 @@ from machines import JAR, Command, FlinkCluster, Marked, flink_missing, free_por
 
 from pipeline.flink import FLINK_FLAGS, FLINK_SWITCHES
 
-pytestmark = [pytest.mark.skipif(bool(flink_missing()), reason=flink_missing()), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.skipif(bool(flink_missing()), reason=flink_missing()), pytest.mark.timeout(400)]
 
 PHOTOS = 40
 SETTINGS = ("--model", "u2netp", "--precision", "fp32", *BRAKES_OFF)
