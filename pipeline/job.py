@@ -17,11 +17,14 @@ from pipeline.flink import name_job
 from pipeline.signals import AT_ONCE, ending_on_sigterm
 from transforms.beam_faults import JobServers
 from transforms.stopping import STOP
+from transforms.tracking import PHASES, PROGRESS
 
 LOOK_S = 2.0
 """How often a job is looked after."""
 GRACE_S = 20.0
 """What a job has to end by itself once it is asked to; then it is cancelled. Kubernetes kills after 30."""
+STALL_S = 600.0
+"""No photo takes so long, nor so many in a row: then no worker is at work any more, and the cluster does not know it."""
 CANCEL_S = 30.0
 """What a cancelled job has to end."""
 
@@ -37,6 +40,13 @@ class Start:
     name: str
     submitted: Callable[[], None] = lambda: None
     detach: bool = False
+
+
+def _is_stalled() -> bool:
+    if not PROGRESS.begun:
+        return False
+    said = PROGRESS.last()
+    return said["phase"] == PHASES[1] and said["done"] > 0 and said["idle"] > STALL_S
 
 
 class Job:
@@ -98,6 +108,8 @@ class Job:
                 asked = time.monotonic() if asked is None else asked
                 if time.monotonic() - asked > GRACE_S:
                     raise RunError("stopped before its end")
+            elif _is_stalled():
+                raise RunError(f"no row was finished for {STALL_S / 60:.0f} minutes; its job is cancelled")
             elif self._flink is not None and (fault := self._flink.fault()) is not None:
                 raise RuntimeError(fault)
         if self._error is not None:

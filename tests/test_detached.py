@@ -12,12 +12,13 @@ import pytest
 from conftest import draw_product, run, run_json
 
 from pipeline import job, runners
+from pipeline.graph import go_on
 from pipeline.launch import run_graph
 from transforms.ending import end_run, told_of
-from transforms.errors import DeadEndError
+from transforms.errors import DeadEndError, FatalError
 from transforms.output import lease_file
 from transforms.output.commit import Committed
-from transforms.output.lease import Lease, LeaseError, check_free
+from transforms.output.lease import Lease, LeaseError, check_free, lease_watch
 from transforms.output.lease_file import JOB_EXPIRY_S, ask_to_stop, end_job, look, owner, standing
 from transforms.output.run import RunInfo
 from transforms.settings import RunSettings
@@ -64,6 +65,21 @@ def test_its_workers_renew_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found is not None
     assert found["alive"]
     assert time.time() - found["renewed"] < 60
+
+
+def test_so_does_a_plan_that_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held_by_a_job(tmp_path, monkeypatch)
+    lease_watch.cache_clear()
+    age(tmp_path, 400)
+    info = RunInfo(RunSettings(str(tmp_path)), "night", outlives=True)
+    assert go_on("rows", info) == "rows"
+    found = look(str(tmp_path))
+    assert found is not None
+    assert time.time() - found["renewed"] < 60
+    (tmp_path / "report/lease.json").unlink()
+    lease_watch.cache_clear()
+    with pytest.raises(FatalError, match="taken over"):
+        go_on("rows", info)
 
 
 def test_a_process_renews_no_lease_but_its_own(tmp_path: Path) -> None:

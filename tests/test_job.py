@@ -23,6 +23,7 @@ from pipeline.errors import RunError
 from pipeline.flink import FlinkJob, name_job
 from pipeline.launch import _stopped_by, run_graph
 from transforms.stopping import STOP
+from transforms.tracking import PROGRESS
 
 
 class Result:
@@ -75,6 +76,21 @@ def test_a_job_that_hangs_does_not_hang_a_run_that_is_to_stop(hanging: Result) -
     STOP.set()
     with pytest.raises(RunError, match="stopped before its end"):
         start()
+    assert hanging.over.is_set()
+
+
+def test_a_job_on_which_nobody_is_at_work_is_given_up(hanging: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "GRACE_S", 60.0)
+    PROGRESS.begin()
+    try:
+        PROGRESS.planned(2, 2)
+        PROGRESS.row(failed=False)
+        PROGRESS.snapshot()
+        monkeypatch.setattr(job, "STALL_S", -1.0)
+        with pytest.raises(RunError, match=r"no row was finished for .* minutes; its job is cancelled"):
+            start()
+    finally:
+        PROGRESS.end()
     assert hanging.over.is_set()
 
 
