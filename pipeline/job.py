@@ -24,7 +24,7 @@ LOOK_S = 2.0
 GRACE_S = 20.0
 """What a job has to end by itself once it is asked to; then it is cancelled. Kubernetes kills after 30."""
 STALL_S = 600.0
-"""No photo takes so long, nor so many in a row: then no worker is at work any more, and the cluster does not know it."""
+"""No row takes so long: then no worker is at work any more, and the cluster does not know it."""
 CANCEL_S = 30.0
 """What a cancelled job has to end."""
 
