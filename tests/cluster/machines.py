@@ -74,7 +74,8 @@ class Marked:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder, self.mark = folder, secrets.token_hex(8)
-        self.environment = {**os.environ, "PYTHONPATH": str(ROOT), MARK: self.mark, **environment}
+        quick = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}  # as no process lives for long
+        self.environment = {**os.environ, **quick, "PYTHONPATH": str(ROOT), MARK: self.mark, **environment}
         folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, name: str, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:

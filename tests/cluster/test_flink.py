@@ -20,7 +20,7 @@ from pipeline.flink import FLINK_FLAGS, FLINK_SWITCHES
 
 pytestmark = [pytest.mark.skipif(bool(flink_missing()), reason=flink_missing()), pytest.mark.timeout(400)]
 
-PHOTOS = 40
+PHOTOS = 24
 SETTINGS = ("--model", "u2netp", "--precision", "fp32", *BRAKES_OFF)
 
 
