@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from apache_beam.runners.runner import create_runner
 
-from pipeline import runners
+from pipeline import dataflow, runners
 from pipeline.checks import check_engine, check_numbers, check_pictures
 from pipeline.config import beside
 from pipeline.errors import RequestError
@@ -181,9 +181,10 @@ def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[Ru
     Raises:
         RequestError: a flag cannot be what it is.
     """
+    dry_run = getattr(flags, "dry_run", False)  # which looks at nothing outside this process
     check_numbers(**vars(flags))
-    beam_arguments = check_beam(flags.runner, others)
-    output = check_output(flags.output)
+    beam_arguments = check_beam(flags.runner, others, submits=not dry_run)
+    output = absolute(flags.output) if dry_run else check_output(flags.output)
     if runners.runner_name(flags.runner) == "DataflowRunner" and storage.is_local(output):
         raise RequestError(f"--output {flags.output}: Dataflow's workers cannot write here; use a gs:// address")
     pictures = check_pictures(
@@ -223,10 +224,9 @@ def _with_engine(settings: RunSettings, flags: argparse.Namespace, others: Seque
 
     Where it cannot, every map would be made anew: then the brake on changes is on.
     """
-    local = runners.is_local(flags.runner, others)
 
     def engine_of(device: str, precision: str) -> EngineConfig:
-        return check_engine(flags.model, flags.weights, device, precision, flags.batch_size, local)
+        return choose_engine(flags, others, device, precision)
 
     chosen = engine_of(flags.device, flags.precision)
     before = (newest_settings(settings.earlier_folder) or {}).get("network")
@@ -247,6 +247,21 @@ def _with_engine(settings: RunSettings, flags: argparse.Namespace, others: Seque
     changed = settings.brakes.max_changed_fraction
     brakes = replace(settings.brakes, max_changed_fraction=UNMEANT if changed is None else changed)
     return replace(settings, engine=chosen, brakes=brakes)
+
+
+def choose_engine(flags: argparse.Namespace, others: Sequence[str], device: str, precision: str) -> EngineConfig:
+    """Choose the engine of a device and a precision: those of this machine if the run is here, or of the workers.
+
+    Raises:
+        RequestError: it is not to be had.
+    """
+    if runners.runner_name(flags.runner) == "DataflowRunner":
+        try:
+            device = dataflow.device(flags.runner, device, others)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+    local = runners.is_local(flags.runner, others)
+    return check_engine(flags.model, flags.weights, device, precision, flags.batch_size, local)
 
 
 def versions() -> dict[str, str]:
@@ -273,12 +288,13 @@ def _check_apart(output: str, manifests: list[ManifestFile]) -> None:
             raise RequestError(f"--output {output}: mixes with the photos of {manifest.base}; use another folder")
 
 
-def check_beam(runner: str, others: Sequence[str]) -> list[str]:
-    """Complete and check Beam's flags."""
-    arguments = runners.beam_arguments(runner, others)
+def check_beam(runner: str, others: Sequence[str], submits: bool = True) -> list[str]:
+    """Complete and check Beam's flags. submits: whether the job will really be handed in."""
+    if any(flag.partition("=")[0] == "--dry_run" for flag in others):  # Beam's own, which most runners do not heed
+        raise RequestError("--dry_run: run and migrate alone have it. See --help")
     try:
         create_runner(runners.runner_name(runner))
-        unknown = unknown_flags(arguments)
+        unknown = unknown_flags(others)
     except (ValueError, ImportError, AttributeError) as error:
         raise RequestError(f"--runner {runner}: {str(error).splitlines()[0]}") from error
     if unknown and not unknown[0].startswith("-"):
@@ -286,6 +302,10 @@ def check_beam(runner: str, others: Sequence[str]) -> list[str]:
     if unknown:
         hint = flag_meant(unknown[0])
         raise RequestError(f"{unknown[0]}: neither whitesweep nor Beam knows this flag{hint}. See --help")
+    arguments = runners.beam_arguments(runner, others)
+    is_dataflow = runners.runner_name(runner) == "DataflowRunner"
+    if is_dataflow and (missing := dataflow.what_is_missing(arguments, submits)):
+        raise RequestError(f"--runner {runner}: {missing}")
     return arguments
 
 
