@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from pipeline.graph import build_run
-from pipeline.options import absolute, check_settings, choose_engine
+from pipeline.options import absolute, check_settings, choose_engine, choose_rows
 from pipeline.runners import runner_name
 from transforms import storage
 from transforms.credentials import without_secrets
@@ -28,10 +28,12 @@ def dry_run(flags: argparse.Namespace, others: Sequence[str]) -> int:
     those of a first run.
     """
     settings, arguments = check_settings(flags, others)
+    if flags.command == "run":
+        settings = choose_rows(settings, flags)
+    else:
+        settings = replace(settings, start_from=absolute(flags.from_dir) if flags.from_dir else None, redo="all")
     if flags.command == "run" or flags.missing == "predict":
         settings = replace(settings, engine=choose_engine(flags, others, flags.device, flags.precision))
-    if flags.command == "migrate":
-        settings = replace(settings, start_from=absolute(flags.from_dir) if flags.from_dir else None, redo="all")
     options = PipelineOptions(arguments)
     root = beam.Pipeline(runner=FnApiRunner(), options=options)
     manifests = [ManifestFile(uri, "csv", storage.parent(uri)) for uri in settings.manifests]

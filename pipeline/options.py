@@ -80,17 +80,26 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
         RequestError: whatever would stop the run, before it has begun.
     """
     settings, beam_arguments = check_settings(flags, others)
+    settings = choose_rows(settings, flags)
+    find_report(settings.output, needed=flags.retry_failed or bool(settings.only))
+    settings = _with_engine(settings, flags, others)
+    return _request_of(settings, flags, beam_arguments)
+
+
+def choose_rows(settings: RunSettings, flags: argparse.Namespace) -> RunSettings:
+    """Give settings with what the flags of `run` say of the rows: which are done, and what goes.
+
+    Raises:
+        RequestError: they contradict one another.
+    """
     only = getattr(flags, "only", None)  # the demo has none
     redo = "anew" if flags.force else "failed" if flags.retry_failed else "all" if only else "changed"
-    find_report(settings.output, needed=flags.retry_failed or bool(only))
-    settings = replace(_with_engine(settings, flags, others), redo=redo, prune=flags.prune)
     if only and flags.prune:
         raise RequestError("--prune looks at all rows, and --only at some; give one of them")
     try:
-        settings = replace(settings, only=read_selection(only) if only else ())
+        return replace(settings, redo=redo, prune=flags.prune, only=read_selection(only) if only else ())
     except SelectionError as error:
         raise RequestError(str(error)) from error
-    return _request_of(settings, flags, beam_arguments)
 
 
 def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:

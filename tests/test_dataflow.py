@@ -121,11 +121,12 @@ def without_a_network(monkeypatch: pytest.MonkeyPatch, in_folder: Callable[[], l
 def test_a_dry_run_prints_the_job_and_does_nothing(
     u2netp: Any, capsys: pytest.CaptureFixture[str], without_a_network: Callable[[], list[str]]
 ) -> None:
-    job = dry_run(capsys, "run", *PATHS, "--runner=dataflow-gpu", *JOB, "--model=u2netp", "--policy=otsu")
+    job = dry_run(capsys, "run", *PATHS, "--runner=dataflow-gpu", *JOB, "--model=u2netp", "--policy=otsu", "--prune")
     assert job["runner"] == "DataflowRunner"
     assert job["beam"]["machine_type"] == "g2-standard-8"
     assert job["settings"]["network"]["device"] == "cuda"
     assert job["settings"]["policy"]["default"]["method"] == "otsu"
+    assert (job["settings"]["redo"], job["settings"]["prune"]) == ("changed", True)
     assert len(stages_of_a_photo(list(map(set, job["stages"])))) == 1
     assert without_a_network() == []
 
