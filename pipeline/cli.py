@@ -55,6 +55,10 @@ def main(arguments: Sequence[str]) -> int:
             from pipeline.verify import verify
 
             return verify(flags, others)
+        if flags.dry_run:
+            from pipeline.dry_run import dry_run
+
+            return dry_run(flags, others)
         from pipeline.execute import run
         from pipeline.options import check_migrate, check_run
 

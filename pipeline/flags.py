@@ -55,7 +55,7 @@ def flag_meant(flag: str) -> str:
     """Give a hint at which of our flags may have been meant."""
     ours = {word for action in _subparsers().choices["run"]._actions for word in action.option_strings}
     word = flag.partition("=")[0].replace("-", "_").replace("__", "--", 1)
-    return "; did you mean the command plan?" if word == "--dry_run" else did_you_mean(word, ours)
+    return "; did you mean --dry_run, or the command plan?" if word == "--dry_run" else did_you_mean(word, ours)
 
 
 @lru_cache(maxsize=1)
@@ -147,7 +147,8 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
         "--runner",
         metavar="NAME",
         default="local",
-        help="local, flink, dataflow or any Beam runner; Beam's own flags may follow (default: %(default)s)",
+        help="local, flink, dataflow, dataflow-gpu or any Beam runner; Beam's own flags may follow "
+        "(default: %(default)s)",
     )
     run.add_argument("--verbose", action="store_true", help="show Beam's own log")
     run.add_argument(
@@ -259,6 +260,7 @@ def make_parser() -> Parser:
     _add_only(run_parser)
     add_rendering(run_parser, DEFAULT_POLICY)
     add_running(run_parser)
+    _add_dry_run(run_parser)
     plan_parser = commands.add_parser(
         "plan",
         help="see what a run or a migration would do, without doing it",
@@ -306,6 +308,7 @@ def make_parser() -> Parser:
     add_rendering(migrate_parser, None)
     add_network(migrate_parser)
     add_running(migrate_parser)
+    _add_dry_run(migrate_parser)
     compare_parser = commands.add_parser(
         "compare",
         help="see what another policy would change, before it is applied",
@@ -387,6 +390,15 @@ def _add_incremental(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--prune", action="store_true", help="at the end, remove the pictures that no row of the manifests has"
+    )
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="print the job that would be handed in (runner, Beam's flags, stages, settings), and nothing else: no "
+        "manifest, photo or output is looked at",
     )
 
 

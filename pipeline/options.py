@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 
 from apache_beam.runners.runner import create_runner
 
-from pipeline import runners
+from pipeline import dataflow, flink, runners
 from pipeline.checks import check_engine, check_numbers, check_pictures
 from pipeline.config import beside
 from pipeline.errors import RequestError
 from pipeline.flags import flag_meant
-from pipeline.flink import FLINK_FLAGS, FLINK_SWITCHES, what_is_missing
 from transforms import decisions, storage
 from transforms.beam_faults import unknown_flags
 from transforms.brakes import Brakes
@@ -81,17 +80,26 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
         RequestError: whatever would stop the run, before it has begun.
     """
     settings, beam_arguments = check_settings(flags, others)
+    settings = choose_rows(settings, flags)
+    find_report(settings.output, needed=flags.retry_failed or bool(settings.only))
+    settings = _with_engine(settings, flags, others)
+    return _request_of(settings, flags, beam_arguments)
+
+
+def choose_rows(settings: RunSettings, flags: argparse.Namespace) -> RunSettings:
+    """Give settings with what the flags of `run` say of the rows: which are done, and what goes.
+
+    Raises:
+        RequestError: they contradict one another.
+    """
     only = getattr(flags, "only", None)  # the demo has none
     redo = "anew" if flags.force else "failed" if flags.retry_failed else "all" if only else "changed"
-    find_report(settings.output, needed=flags.retry_failed or bool(only))
-    settings = replace(_with_engine(settings, flags, others), redo=redo, prune=flags.prune)
     if only and flags.prune:
         raise RequestError("--prune looks at all rows, and --only at some; give one of them")
     try:
-        settings = replace(settings, only=read_selection(only) if only else ())
+        return replace(settings, redo=redo, prune=flags.prune, only=read_selection(only) if only else ())
     except SelectionError as error:
         raise RequestError(str(error)) from error
-    return _request_of(settings, flags, beam_arguments)
 
 
 def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
@@ -199,9 +207,11 @@ def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[Ru
     Raises:
         RequestError: a flag cannot be what it is.
     """
+    dry_run = getattr(flags, "dry_run", False)  # which looks at nothing outside this process
     check_numbers(**vars(flags))
-    beam_arguments = check_beam(flags.runner, others, template=flags.command in ("run", "migrate"))
-    output = check_output(flags.output)
+    template = flags.command in ("run", "migrate")
+    beam_arguments = check_beam(flags.runner, others, submits=not dry_run, template=template)
+    output = absolute(flags.output) if dry_run else check_output(flags.output)
     if runners.runner_name(flags.runner) == "DataflowRunner" and storage.is_local(output):
         raise RequestError(f"--output {flags.output}: Dataflow's workers cannot write here; use a gs:// address")
     pictures = check_pictures(
@@ -241,10 +251,9 @@ def _with_engine(settings: RunSettings, flags: argparse.Namespace, others: Seque
 
     Where it cannot, every map would be made anew: then the brake on changes is on.
     """
-    local = runners.is_local(flags.runner, others)
 
     def engine_of(device: str, precision: str) -> EngineConfig:
-        return check_engine(flags.model, flags.weights, device, precision, flags.batch_size, local)
+        return choose_engine(flags, others, device, precision)
 
     chosen = engine_of(flags.device, flags.precision)
     before = (newest_settings(settings.earlier_folder) or {}).get("network")
@@ -265,6 +274,21 @@ def _with_engine(settings: RunSettings, flags: argparse.Namespace, others: Seque
     changed = settings.brakes.max_changed_fraction
     brakes = replace(settings.brakes, max_changed_fraction=UNMEANT if changed is None else changed)
     return replace(settings, engine=chosen, brakes=brakes)
+
+
+def choose_engine(flags: argparse.Namespace, others: Sequence[str], device: str, precision: str) -> EngineConfig:
+    """Choose the engine of a device and a precision: those of this machine if the run is here, or of the workers.
+
+    Raises:
+        RequestError: it is not to be had.
+    """
+    if runners.runner_name(flags.runner) == "DataflowRunner":
+        try:
+            device = dataflow.device(flags.runner, device, others)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+    local = runners.is_local(flags.runner, others)
+    return check_engine(flags.model, flags.weights, device, precision, flags.batch_size, local)
 
 
 def versions() -> dict[str, str]:
@@ -291,24 +315,38 @@ def _check_apart(output: str, manifests: list[ManifestFile]) -> None:
             raise RequestError(f"--output {output}: mixes with the photos of {manifest.base}; use another folder")
 
 
-def check_beam(runner: str, others: Sequence[str], template: bool = False) -> list[str]:
-    """Complete and check Beam's flags. template: whether the graph may be written to a template, and not be run."""
-    if not template and any(flag.startswith("--template_location") for flag in others):
+def check_beam(runner: str, others: Sequence[str], submits: bool = True, template: bool = False) -> list[str]:
+    """Complete and check Beam's flags.
+
+    submits: whether the job will really be handed in. template: whether the graph may be written to a template, and not
+    be run.
+    """
+    names = {flag.partition("=")[0] for flag in others}
+    if "--dry_run" in names:  # Beam's own, which most runners do not heed
+        raise RequestError("--dry_run: run and migrate alone have it. See --help")
+    if not template and "--template_location" in names:
         raise RequestError("--template_location: run and migrate alone can be put into a template")
-    arguments = runners.beam_arguments(runner, others)
     try:
         create_runner(runners.runner_name(runner))
-        job_server = runners.runner_name(runner) == "FlinkRunner" or "--job_endpoint" in " ".join(others)
-        unknown = unknown_flags(arguments, *((FLINK_FLAGS.split(), FLINK_SWITCHES.split()) if job_server else ()))
+        job_server = runners.runner_name(runner) == "FlinkRunner" or "--job_endpoint" in names
+        unknown = unknown_flags(
+            others, *((flink.FLINK_FLAGS.split(), flink.FLINK_SWITCHES.split()) if job_server else ())
+        )
     except (ValueError, ImportError, AttributeError) as error:
         raise RequestError(f"--runner {runner}: {str(error).splitlines()[0]}") from error
-    if runners.runner_name(runner) == "FlinkRunner" and (missing := what_is_missing(arguments)):
-        raise RequestError(f"--runner {runner}: {missing}")
     if unknown and not unknown[0].startswith("-"):
         raise RequestError(f"{unknown[0]}: belongs to no flag; a pattern must be quoted: --manifest 'photos/*.jpg'")
     if unknown:
         hint = flag_meant(unknown[0])
         raise RequestError(f"{unknown[0]}: neither whitesweep nor Beam knows this flag{hint}. See --help")
+    arguments = runners.beam_arguments(runner, others)
+    missing = None
+    if runners.runner_name(runner) == "DataflowRunner":
+        missing = dataflow.what_is_missing(arguments, submits)
+    elif runners.runner_name(runner) == "FlinkRunner" and submits:
+        missing = flink.what_is_missing(arguments)
+    if missing:
+        raise RequestError(f"--runner {runner}: {missing}")
     return arguments
 
 

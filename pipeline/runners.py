@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from model.machine import available_cpus
+from pipeline import dataflow
 from transforms.beam_faults import IN_MEMORY, LOCAL_RUNNER
 
 PRESETS = {
@@ -20,6 +21,7 @@ PRESETS = {
     "directrunner": LOCAL_RUNNER,
     "flink": "FlinkRunner",
     "dataflow": "DataflowRunner",
+    dataflow.GPU: "DataflowRunner",
 }
 
 
@@ -60,11 +62,13 @@ def is_template(arguments: Sequence[str]) -> bool:
 
 
 def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
-    """Complete the Beam flags: the preset's runner, and locally one worker thread a core, all sharing one model.
+    """Complete the Beam flags: the preset's runner, and one worker thread a core, all of a machine sharing one model.
 
     Flags the user gave come last, so they win.
     """
     defaults = [f"--runner={runner_name(runner)}"]
     if runner_name(runner) == LOCAL_RUNNER:
         defaults += [IN_MEMORY, f"--direct_num_workers={available_cpus()}"]
+    elif runner_name(runner) == "DataflowRunner":
+        defaults += dataflow.defaults(runner, arguments)
     return [*defaults, *arguments]
