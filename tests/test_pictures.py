@@ -274,6 +274,7 @@ REMOVERS = {
     "transforms/output/cleanup.py": "unfinished files, reports that no run completed, and old ones",
     "transforms/output/run.py": "the shards of a run that stopped",
     "transforms/output/lease_file.py": "its own lease",
+    "transforms/ending.py": "what workers have told of a job that is over",
     "pipeline/verify.py": "its own verdict",
     "pipeline/repair.py": "its own list",
     "pipeline/telling.py": "its own progress.json",
