@@ -27,6 +27,7 @@ setup(
     packages=find_packages(
         include=["pipeline", "pipeline.*", "sample", "transforms", "transforms.*", "model", "model.*", "weights"]
     ),
+    entry_points={"console_scripts": ["whitesweep-worker = pipeline.worker:main"]},  # one file, as Flink wants it
     include_package_data=False,
     package_data={
         "model": ["*_int8.json"],

@@ -30,7 +30,7 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow.parquet as pq
 
-import transforms.output.lease
+import transforms.output.lease_file
 import transforms.output.schema
 import transforms.process
 import transforms.saliency
@@ -147,7 +147,7 @@ class Process:
                 setattr(sys, f"__{name}__", stream)
             os.chdir(cwd or world.folder)
             transforms.output.schema.ROWS_PER_SHARD = world.rows_per_shard
-            transforms.output.lease.EXPIRY_S, transforms.output.lease.RENEWAL_S = EXPIRY_S, EXPIRY_S / 5
+            transforms.output.lease_file.EXPIRY_S, transforms.output.lease_file.RENEWAL_S = EXPIRY_S, EXPIRY_S / 5
             if world.memory is not None:
                 memory = world.memory
                 setattr(transforms.saliency, "load", lambda config: Remembered(config, memory))  # noqa: B010

@@ -176,6 +176,8 @@ def check_engine(
             precision = choose_precision(precision, weights, engine_of(device))
         else:  # the same for every worker, whatever each could do
             precision = usual_precision(model) if precision == "auto" else precision
+            if (device, precision) in (("cuda", "int8"), ("cpu", "fp16")):
+                raise DeviceError(f"--precision {precision}: not with --device {device}. Use --precision auto")
             if precision == "int8":
                 read_largest(weights)  # to know that the ranges are there
     except (WeightsError, DeviceError) as error:

@@ -24,12 +24,16 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; give its exit code."""
     try:
         flags, others = parse(arguments)
-        if flags.command in ("status", "review") and others:  # which have no Beam to hand them to
+        if flags.command in ("status", "stop", "review") and others:  # which have no Beam to hand them to
             raise RequestError(f"{others[0]}: {flags.command} does not know this flag. See --help")
         if flags.command == "status":
             from pipeline.status import status
 
             return status(flags)
+        if flags.command == "stop":
+            from pipeline.stop import stop
+
+            return stop(flags)
         if flags.command == "review":
             from pipeline.review.write import review
 
@@ -51,6 +55,10 @@ def main(arguments: Sequence[str]) -> int:
             from pipeline.verify import verify
 
             return verify(flags, others)
+        if flags.dry_run:
+            from pipeline.dry_run import dry_run
+
+            return dry_run(flags, others)
         from pipeline.execute import run
         from pipeline.options import check_migrate, check_run
 

@@ -15,7 +15,10 @@ from transforms.errors import PhotoError
 
 NAME = "whitesweep.toml"
 COMMANDS = ("run", "migrate", "plan")
-NOT_IN_A_FILE = ("config", "force", "from", "json", "manifest", "missing", "only", "output", "retry_failed")
+NOT_IN_A_FILE = (
+    *("config", "detach", "dry_run", "force", "from", "json", "manifest", "missing", "only", "output"),
+    "retry_failed",
+)
 """What is of one night, or says where to look for the file."""
 PATHS = ("decisions", "policy", "profile", "weights")
 """What may name a file: relative to the folder that the settings are in."""
@@ -59,11 +62,14 @@ def _find(arguments: Sequence[str]) -> str | None:
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     own.add_argument("--config")
     own.add_argument("--manifest", action="append", default=[])
+    own.add_argument("--dry_run", action="store_true")
     try:
         known, _ = own.parse_known_args(list(arguments))
     except argparse.ArgumentError:
         return None  # the whole parser will say what is wrong
-    return beside(known.manifest, NAME) if known.config is None else str(known.config)
+    if known.config is not None:
+        return str(known.config)
+    return None if known.dry_run and not all(map(storage.is_local, known.manifest)) else beside(known.manifest, NAME)
 
 
 def beside(manifests: Sequence[str], name: str) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,15 +12,17 @@ from typing import Any
 
 from pipeline.errors import RequestError, RunError
 from pipeline.graph import build_run
+from pipeline.job import Start
 from pipeline.launch import run_graph
 from pipeline.options import RunRequest, find_report, make_folder
-from pipeline.signals import StoppedError, stopping_gently
+from pipeline.signals import SIGNALS, StoppedError, stopping_gently
 from pipeline.summary import summarise
 from pipeline.telling import as_json, handler, told
 from transforms import storage
 from transforms.credentials import without_secrets
 from transforms.decisions import NAME as DECISIONS
 from transforms.differences import differences
+from transforms.ending import STOPPED
 from transforms.errors import FatalError, PhotoError
 from transforms.output.cleanup import retire, sweep
 from transforms.output.earlier import BrokenReportError, NoReportError, newest_run, read_table
@@ -33,7 +37,13 @@ from transforms.settings import RunSettings
 def run(request: RunRequest) -> int:
     """Run a checked request, print the summary, and give the exit code."""
     report = execute(request, lambda: _review(request.info.folder) if request.review else None)
-    own, reason = handler(), report["reason"]
+    own = handler()
+    if not report:
+        said = f"run {request.info.run_id} goes on as a job of its own; `status` says how far it is, `stop` ends it"
+        as_log = own is not None and own.log_format == "json"
+        print(as_json("INFO", "detached", said, {"run_id": request.info.run_id}) if as_log else said)
+        return 0
+    reason = report["reason"]
     if own is not None and own.log_format == "json":
         figures = {name: value for name, value in report.items() if name not in ("settings", "versions")}
         print(as_json("INFO" if reason is None else "ERROR", "summary", reason or "done", figures))
@@ -52,6 +62,8 @@ def _review(folder: str) -> None:
 
 def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Run or migrate to the end, alone in the output folder; give the run.json of the committed run.
+
+    Of a run that goes on without us (detached, or in a template) there is none, and it is empty.
 
     then: what else is to be done while nobody else may write there.
 
@@ -79,11 +91,21 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         plan = PlanConfig(request.settings, earlier, request.damaged, decisions, rows_of(request.settings, earlier))
         rates = say_differences(request.settings)
         with stopping_gently(lease.ask_to_stop), told(info):
-            run_graph(
+            here = run_graph(
                 request.beam_arguments,
                 request.verbose,
                 lambda root: build_run(root, request.manifests, plan, info, rates),
+                Start(
+                    re.sub("[^a-z0-9]", "-", info.run_id.lower()),
+                    lease.hand_over if info.outlives else lambda: None,
+                    info.detached,
+                ),
             )
+            if not here:
+                clean = False  # the lease is the job's
+                return {}
+            if not _may_be_committed(info):
+                raise RunError("stopped before its end")
         if lease.is_held():
             then()
             try:
@@ -92,23 +114,33 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
                 logging.getLogger("whitesweep").warning("old reports stay: %s", error)
         return read_run(info.folder, info.run_id)
     except (RunError, PhotoError, StoppedError) as error:
-        code = error.exit_code if isinstance(error, StoppedError) else 1
-        reason = "stopped by a signal" if isinstance(error, StoppedError) else str(error)
+        ended = _ending(error, lease)
         if lease.is_held():  # or what is there is another run's
             if not _may_be_committed(info):
                 with suppress(PhotoError, FatalError):  # the disk may be full
                     discard_shards(info)
-                    record_stop(info, reason, code)
-            if not isinstance(error, StoppedError):
+                    record_stop(info, *ended)
+            if ended[1] == 1:
                 clean = False
                 with suppress(PhotoError, FatalError, OSError):
                     sweep(info.folder)  # what stopped the run may have kept it from removing an unfinished file, too
                     clean = True
+        if ended[1] != 1:
+            raise StoppedError(ended[1]) from error
         if isinstance(error, PhotoError):
             raise RunError(f"it ended without a report ({error.message})") from error
         raise
     finally:
         lease.release(clean)
+
+
+def _ending(error: Exception, lease: Lease) -> tuple[str, int]:
+    """Say why a run has no report, and the exit code for it: 1, or that of the signal which stopped it."""
+    if isinstance(error, StoppedError):
+        return "stopped by a signal", error.exit_code
+    if lease.was_asked_to_stop:  # by the command, which asks as SIGTERM does
+        return STOPPED, SIGNALS[signal.SIGTERM]
+    return str(error), 1
 
 
 def keep_decisions(request: RunRequest) -> str | None:

@@ -55,7 +55,7 @@ def flag_meant(flag: str) -> str:
     """Give a hint at which of our flags may have been meant."""
     ours = {word for action in _subparsers().choices["run"]._actions for word in action.option_strings}
     word = flag.partition("=")[0].replace("-", "_").replace("__", "--", 1)
-    return "; did you mean the command plan?" if word == "--dry_run" else did_you_mean(word, ours)
+    return "; did you mean --dry_run, or the command plan?" if word == "--dry_run" else did_you_mean(word, ours)
 
 
 @lru_cache(maxsize=1)
@@ -147,7 +147,8 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
         "--runner",
         metavar="NAME",
         default="local",
-        help="local, flink, dataflow or any Beam runner; Beam's own flags may follow (default: %(default)s)",
+        help="local, flink, dataflow, dataflow-gpu or any Beam runner; Beam's own flags may follow "
+        "(default: %(default)s)",
     )
     run.add_argument("--verbose", action="store_true", help="show Beam's own log")
     run.add_argument(
@@ -199,6 +200,11 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="stop in the same way if a category's mean foreground moves by more than this share of the photo "
         "(default: %(default)s)",
+    )
+    run.add_argument(
+        "--detach",
+        action="store_true",
+        help="on a cluster: submit the job and leave it; it commits by itself, `status` and `stop` find it",
     )
     run.add_argument(
         "--review", action="store_true", help="at the end, write the page that the command `review` writes"
@@ -254,6 +260,7 @@ def make_parser() -> Parser:
     _add_only(run_parser)
     add_rendering(run_parser, DEFAULT_POLICY)
     add_running(run_parser)
+    _add_dry_run(run_parser)
     plan_parser = commands.add_parser(
         "plan",
         help="see what a run or a migration would do, without doing it",
@@ -301,6 +308,7 @@ def make_parser() -> Parser:
     add_rendering(migrate_parser, None)
     add_network(migrate_parser)
     add_running(migrate_parser)
+    _add_dry_run(migrate_parser)
     compare_parser = commands.add_parser(
         "compare",
         help="see what another policy would change, before it is applied",
@@ -340,6 +348,14 @@ def make_parser() -> Parser:
     )
     status_parser.add_argument("--output", required=True, metavar="DIR", help="the output folder")
     status_parser.add_argument("--json", action="store_true", help="print JSON")
+    stop_parser = commands.add_parser(
+        "stop",
+        help="ask the run that is at work in an output folder to stop, wherever it is",
+        description="Ask the run that is at work in an output folder to stop: what is in flight is finished, nothing "
+        "more begun, and no report published. The same command as before goes on from there.",
+        allow_abbrev=False,
+    )
+    stop_parser.add_argument("--output", required=True, metavar="DIR", help="the output folder")
     review_parser = commands.add_parser(
         "review",
         help="write a page on which to look at the worst masks, and to decide what becomes of them",
@@ -374,6 +390,15 @@ def _add_incremental(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--prune", action="store_true", help="at the end, remove the pictures that no row of the manifests has"
+    )
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="print the job that would be handed in (runner, Beam's flags, stages, settings), and nothing else: no "
+        "manifest, photo or output is looked at",
     )
 
 

@@ -5,13 +5,16 @@ What happens to one photo is in transforms/process.py, and then in deliver.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 import apache_beam as beam
 
 from transforms.compare import CompareMaps, WriteComparison
 from transforms.counts import sum_counts, write_counts
 from transforms.hold import HoldBrakes
-from transforms.manifest import ManifestFile, ReadManifests
+from transforms.manifest import Batch, ManifestFile, ReadManifests
 from transforms.output.forecast import Rates
+from transforms.output.lease import lease_watch
 from transforms.output.run import RunInfo
 from transforms.pixels.policy import Policy
 from transforms.plan import PlanConfig, PlanRows
@@ -29,11 +32,21 @@ def build_run(
     A migration is the same graph without a network: its plan does every row again, from the map that the report names.
     """
     rows = root | "ReadManifests" >> ReadManifests(manifests, info.folder, info.settings.only)
+    if info.outlives:  # its own workers keep the lease, and photos are not the first that they have to do
+        rows = rows | "RenewLease" >> beam.Map(go_on, info).with_output_types(Batch)
     count = _count(rows, plan)
     todo, carried, gone, counts = rows | "PlanRows" >> PlanRows(plan, count)
+    if info.outlives:
+        counts = counts | "RenewLeaseAgain" >> beam.Map(go_on, info)
     planned = counts | "HoldBrakes" >> HoldBrakes(info, rates, plan.decisions)
     outcomes = todo | "ProcessPhotos" >> ProcessPhotos(info, planned)
     outcomes | "WriteReport" >> WriteReport(info, plan.earlier, count, carried, gone, planned)
+
+
+def go_on(element: Any, info: RunInfo) -> Any:
+    """Pass an element on, if the output folder is this run's still; then its lease is as good as new."""
+    lease_watch(info.folder, info.run_id).refuse_lost()
+    return element
 
 
 def _count(rows: beam.PCollection, plan: PlanConfig) -> beam.PCollection:

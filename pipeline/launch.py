@@ -5,22 +5,32 @@ from __future__ import annotations
 import gc
 import os
 import re
+import secrets
 import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+import grpc
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
+from pipeline import runners
 from pipeline.errors import RequestError, RunError
+from pipeline.flink import OURS
+from pipeline.job import Job, Start
+from pipeline.signals import StoppedError
 from transforms.beam_faults import flush_by_size, without_tracebacks, worker_command
 from transforms.credentials import without_secrets
 from transforms.errors import FatalError
 
 
-def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pipeline], None]) -> None:
-    """Build a graph and run it to its end.
+def run_graph(
+    beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pipeline], None], start: Start | None = None
+) -> bool:
+    """Build a graph and run it to its end; False: it goes on without us, or is in a template for others to run.
+
+    start: how its job is to start, if it becomes one on a cluster.
 
     Raises:
         RequestError: the runner lacks a flag.
@@ -44,7 +54,12 @@ def run_graph(beam_arguments: list[str], verbose: bool, build: Callable[[beam.Pi
             if root.options.view_as(DirectOptions).direct_running_mode == "multi_processing":
                 quiet = [] if verbose else ["quiet"]
                 stack.enter_context(worker_command(["-m", "pipeline.local_worker", str(os.getpid()), *quiet]))
-            root.run().wait_until_finish()
+            if runners.is_in_process(root.options.view_as(StandardOptions).runner):
+                root.run().wait_until_finish()
+                return True
+            return Job(root, start or Start(secrets.token_hex(6))).run()
+    except (RunError, StoppedError):
+        raise
     except Exception as error:
         raise _stopped_by(error) from error
 
@@ -63,8 +78,12 @@ def _stopped_by(error: Exception) -> RunError:
         )
     if isinstance(error, FatalError):
         kind, line = type(error).__name__, text.splitlines()[0]
-    elif told := re.findall(r"\b(FatalError|DeadEndError|FaultError): ([^\n]+)", text):
+    elif told := OURS.findall(text):
         kind, line = told[-1]
+    elif rpc := re.search(r'^\s*details = "(.+)"$', text, re.MULTILINE):  # gRPC's own text has many lines
+        kind, line = "", f"the job server or a worker is gone, or refused: {rpc[1]}"
+    elif isinstance(error, grpc.FutureTimeoutError):
+        kind, line = "", "no job server has answered; see --job_endpoint and --job_server_timeout"
     else:
         kind, line = "", "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     line = re.sub(r" \[while running .*", "", line).strip()

@@ -23,7 +23,7 @@ def main() -> None:
     """Leave signals to the driver, end when it has ended, and run the module named by the command line."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
+    threading.Thread(target=end_with, args=(int(sys.argv[1]),), daemon=True).start()
     settings, sys.argv = sys.argv[1 : sys.argv.index("-m")], sys.argv[sys.argv.index("-m") + 1 :]
     with (
         open(os.devnull, "w", encoding="utf-8") as nowhere,
@@ -32,9 +32,9 @@ def main() -> None:
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
-def _end_with(driver: int) -> None:
-    """End this process once the driver is no longer its parent. Half-written files are the next run's to sweep."""
-    while os.getppid() == driver:
+def end_with(parent: int) -> None:
+    """End this process once it has another parent. Half-written files are the next run's to sweep."""
+    while os.getppid() == parent:
         time.sleep(PERIOD_S)
     os._exit(1)
 

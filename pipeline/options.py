@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from apache_beam.runners.runner import create_runner
 
-from pipeline import runners
+from pipeline import dataflow, flink, runners
 from pipeline.checks import check_engine, check_numbers, check_pictures
 from pipeline.config import beside
 from pipeline.errors import RequestError
@@ -80,17 +80,26 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
         RequestError: whatever would stop the run, before it has begun.
     """
     settings, beam_arguments = check_settings(flags, others)
+    settings = choose_rows(settings, flags)
+    find_report(settings.output, needed=flags.retry_failed or bool(settings.only))
+    settings = _with_engine(settings, flags, others)
+    return _request_of(settings, flags, beam_arguments)
+
+
+def choose_rows(settings: RunSettings, flags: argparse.Namespace) -> RunSettings:
+    """Give settings with what the flags of `run` say of the rows: which are done, and what goes.
+
+    Raises:
+        RequestError: they contradict one another.
+    """
     only = getattr(flags, "only", None)  # the demo has none
     redo = "anew" if flags.force else "failed" if flags.retry_failed else "all" if only else "changed"
-    find_report(settings.output, needed=flags.retry_failed or bool(only))
-    settings = replace(_with_engine(settings, flags, others), redo=redo, prune=flags.prune)
     if only and flags.prune:
         raise RequestError("--prune looks at all rows, and --only at some; give one of them")
     try:
-        settings = replace(settings, only=read_selection(only) if only else ())
+        return replace(settings, redo=redo, prune=flags.prune, only=read_selection(only) if only else ())
     except SelectionError as error:
         raise RequestError(str(error)) from error
-    return _request_of(settings, flags, beam_arguments)
 
 
 def check_migrate(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
@@ -111,6 +120,7 @@ def _request_of(settings: RunSettings, flags: argparse.Namespace, beam_arguments
     """Make the request of a run or a migration, with the decisions that are named or lie beside the manifest."""
     request = make_request(settings, flags.manifest, beam_arguments, flags.verbose)
     request = replace(request, review=getattr(flags, "review", False))
+    request = replace(request, info=_detached(request, flags))
     if not hasattr(flags, "decisions"):  # the demo has none
         return request
     if (file := flags.decisions or beside(flags.manifest, decisions.NAME)) is not None:
@@ -122,6 +132,22 @@ def _request_of(settings: RunSettings, flags: argparse.Namespace, beam_arguments
             "to take all of them back, give --decisions a file that has only its first line"
         )
     return request
+
+
+def _detached(request: RunRequest, flags: argparse.Namespace) -> RunInfo:
+    """Say whether the run is to be left alone once it is submitted.
+
+    Raises:
+        RequestError: it cannot be.
+    """
+    asked = getattr(flags, "detach", False)
+    if asked and not request.info.outlives:
+        raise RequestError(
+            f"--detach: {flags.runner} runs as long as this process does; give the --runner of a cluster"
+        )
+    if asked and request.review:
+        raise RequestError("--detach: nobody is there to write the review at the end; drop --review, or write it later")
+    return replace(request.info, detached=asked or runners.is_template(request.beam_arguments))
 
 
 def decide(request: RunRequest, file: str) -> RunRequest:
@@ -155,7 +181,7 @@ def make_request(
     now = time.time()
     # Names of runs stand in the order of their starts; to the second, two short runs would not.
     run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z-{secrets.token_hex(3)}"
-    info = RunInfo(settings, run_id, now, versions(), leased=True)
+    info = RunInfo(settings, run_id, now, versions(), leased=True, outlives=runners.outlives(beam_arguments))
     return RunRequest(settings, found, info, beam_arguments, verbose)
 
 
@@ -181,9 +207,11 @@ def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[Ru
     Raises:
         RequestError: a flag cannot be what it is.
     """
+    dry_run = getattr(flags, "dry_run", False)  # which looks at nothing outside this process
     check_numbers(**vars(flags))
-    beam_arguments = check_beam(flags.runner, others)
-    output = check_output(flags.output)
+    template = flags.command in ("run", "migrate")
+    beam_arguments = check_beam(flags.runner, others, submits=not dry_run, template=template)
+    output = absolute(flags.output) if dry_run else check_output(flags.output)
     if runners.runner_name(flags.runner) == "DataflowRunner" and storage.is_local(output):
         raise RequestError(f"--output {flags.output}: Dataflow's workers cannot write here; use a gs:// address")
     pictures = check_pictures(
@@ -223,10 +251,9 @@ def _with_engine(settings: RunSettings, flags: argparse.Namespace, others: Seque
 
     Where it cannot, every map would be made anew: then the brake on changes is on.
     """
-    local = runners.is_local(flags.runner, others)
 
     def engine_of(device: str, precision: str) -> EngineConfig:
-        return check_engine(flags.model, flags.weights, device, precision, flags.batch_size, local)
+        return choose_engine(flags, others, device, precision)
 
     chosen = engine_of(flags.device, flags.precision)
     before = (newest_settings(settings.earlier_folder) or {}).get("network")
@@ -247,6 +274,21 @@ def _with_engine(settings: RunSettings, flags: argparse.Namespace, others: Seque
     changed = settings.brakes.max_changed_fraction
     brakes = replace(settings.brakes, max_changed_fraction=UNMEANT if changed is None else changed)
     return replace(settings, engine=chosen, brakes=brakes)
+
+
+def choose_engine(flags: argparse.Namespace, others: Sequence[str], device: str, precision: str) -> EngineConfig:
+    """Choose the engine of a device and a precision: those of this machine if the run is here, or of the workers.
+
+    Raises:
+        RequestError: it is not to be had.
+    """
+    if runners.runner_name(flags.runner) == "DataflowRunner":
+        try:
+            device = dataflow.device(flags.runner, device, others)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+    local = runners.is_local(flags.runner, others)
+    return check_engine(flags.model, flags.weights, device, precision, flags.batch_size, local)
 
 
 def versions() -> dict[str, str]:
@@ -273,12 +315,23 @@ def _check_apart(output: str, manifests: list[ManifestFile]) -> None:
             raise RequestError(f"--output {output}: mixes with the photos of {manifest.base}; use another folder")
 
 
-def check_beam(runner: str, others: Sequence[str]) -> list[str]:
-    """Complete and check Beam's flags."""
-    arguments = runners.beam_arguments(runner, others)
+def check_beam(runner: str, others: Sequence[str], submits: bool = True, template: bool = False) -> list[str]:
+    """Complete and check Beam's flags.
+
+    submits: whether the job will really be handed in. template: whether the graph may be written to a template, and not
+    be run.
+    """
+    names = {flag.partition("=")[0] for flag in others}
+    if "--dry_run" in names:  # Beam's own, which most runners do not heed
+        raise RequestError("--dry_run: run and migrate alone have it. See --help")
+    if not template and "--template_location" in names:
+        raise RequestError("--template_location: run and migrate alone can be put into a template")
     try:
         create_runner(runners.runner_name(runner))
-        unknown = unknown_flags(arguments)
+        job_server = runners.runner_name(runner) == "FlinkRunner" or "--job_endpoint" in names
+        unknown = unknown_flags(
+            others, *((flink.FLINK_FLAGS.split(), flink.FLINK_SWITCHES.split()) if job_server else ())
+        )
     except (ValueError, ImportError, AttributeError) as error:
         raise RequestError(f"--runner {runner}: {str(error).splitlines()[0]}") from error
     if unknown and not unknown[0].startswith("-"):
@@ -286,6 +339,14 @@ def check_beam(runner: str, others: Sequence[str]) -> list[str]:
     if unknown:
         hint = flag_meant(unknown[0])
         raise RequestError(f"{unknown[0]}: neither whitesweep nor Beam knows this flag{hint}. See --help")
+    arguments = runners.beam_arguments(runner, others)
+    missing = None
+    if runners.runner_name(runner) == "DataflowRunner":
+        missing = dataflow.what_is_missing(arguments, submits)
+    elif runners.runner_name(runner) == "FlinkRunner" and submits:
+        missing = flink.what_is_missing(arguments)
+    if missing:
+        raise RequestError(f"--runner {runner}: {missing}")
     return arguments
 
 

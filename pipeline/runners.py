@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
+
 from model.machine import available_cpus
+from pipeline import dataflow
 from transforms.beam_faults import IN_MEMORY, LOCAL_RUNNER
 
 PRESETS = {
@@ -12,7 +21,17 @@ PRESETS = {
     "directrunner": LOCAL_RUNNER,
     "flink": "FlinkRunner",
     "dataflow": "DataflowRunner",
+    dataflow.GPU: "DataflowRunner",
 }
+
+
+IN_PROCESS = (LOCAL_RUNNER, "BundleBasedDirectRunner", "SwitchingDirectRunner")
+"""The runners that are done when their `run` returns."""
+
+
+def is_in_process(runner: str) -> bool:
+    """Tell of Beam's name of a runner whether it runs in this process."""
+    return runner.rpartition(".")[2] in IN_PROCESS
 
 
 def runner_name(runner: str) -> str:
@@ -23,15 +42,33 @@ def runner_name(runner: str) -> str:
 def is_local(runner: str, arguments: Sequence[str] = ()) -> bool:
     """Tell whether the run happens on this machine, so that its devices are the ones to ask about."""
     embedded = runner_name(runner) == "PortableRunner" and "embed" in " ".join(arguments)
-    return embedded or runner_name(runner) in (LOCAL_RUNNER, "BundleBasedDirectRunner", "SwitchingDirectRunner")
+    return embedded or is_in_process(runner_name(runner))
+
+
+def outlives(arguments: Sequence[str]) -> bool:
+    """Tell of complete Beam flags whether the job goes on when the process that has submitted it is gone."""
+    options = PipelineOptions(list(arguments))
+    portable, runner = options.view_as(PortableOptions), options.view_as(StandardOptions).runner
+    if portable.environment_type == "LOOPBACK":  # that process is the worker
+        return False
+    if runner == "FlinkRunner":
+        return not str(options.view_as(FlinkRunnerOptions).flink_master).startswith("[")
+    return runner == "DataflowRunner" or (runner == "PortableRunner" and portable.job_endpoint not in (None, "embed"))
+
+
+def is_template(arguments: Sequence[str]) -> bool:
+    """Tell of complete Beam flags whether the graph is only written to a template, which somebody else runs."""
+    return bool(PipelineOptions(list(arguments)).view_as(GoogleCloudOptions).template_location)
 
 
 def beam_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
-    """Complete the Beam flags: the preset's runner, and locally one worker thread a core, all sharing one model.
+    """Complete the Beam flags: the preset's runner, and one worker thread a core, all of a machine sharing one model.
 
     Flags the user gave come last, so they win.
     """
     defaults = [f"--runner={runner_name(runner)}"]
     if runner_name(runner) == LOCAL_RUNNER:
         defaults += [IN_MEMORY, f"--direct_num_workers={available_cpus()}"]
+    elif runner_name(runner) == "DataflowRunner":
+        defaults += dataflow.defaults(runner, arguments)
     return [*defaults, *arguments]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -13,6 +15,13 @@ from transforms.stopping import STOP
 
 SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 """The signals that ask a run to stop, with the exit codes that say so."""
+
+
+MOMENT_S = 0.5
+"""Two equal signals within so long are one: `timeout` sends it to its command, and to the whole group as well."""
+
+AT_ONCE: list[Callable[[], None]] = []
+"""What a stop at once has to do beyond this machine: cancel the job of a cluster."""
 
 
 class StoppedError(Exception):
@@ -44,15 +53,22 @@ def stopping_gently(tell: Callable[[], None]) -> Iterator[None]:
         StoppedError: a signal came, whatever the block then raised.
     """
     came: list[int] = []
+    since = 0.0
 
     def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal since
+        if came == [number] and time.monotonic() - since < MOMENT_S:
+            return
         if came:
             print("whitesweep: stopped; the same command goes on from there", file=sys.__stderr__, flush=True)
             for process in _descendants(os.getpid()):  # Beam's worker processes would wait for us for ever
                 with suppress(OSError):
                     os.kill(process, signal.SIGKILL)
+            for end in AT_ONCE:
+                end()
             os._exit(SIGNALS[signal.Signals(number)])
         came.append(number)
+        since = time.monotonic()
         STOP.set()
         tell()
         print(
@@ -76,3 +92,25 @@ def stopping_gently(tell: Callable[[], None]) -> Iterator[None]:
         STOP.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, where nobody sees to it otherwise.
+
+    Raises:
+        StoppedError: it came.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise StoppedError(SIGNALS[signal.Signals(number)])
+
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -11,11 +11,12 @@ from pipeline.checks import output_folder
 from pipeline.errors import RequestError
 from transforms import storage
 from transforms.credentials import without_secrets
+from transforms.elsewhere import read_reports
 from transforms.errors import PhotoError
 from transforms.output.earlier import NoReportError, newest_run
 from transforms.output.history import recent_runs
-from transforms.output.lease import look
-from transforms.tracking import in_words
+from transforms.output.lease_file import look
+from transforms.tracking import PHASES, in_words
 
 
 def status(flags: argparse.Namespace) -> int:
@@ -54,6 +55,8 @@ def look_at(folder: str) -> dict[str, Any]:
     at_work = look(folder)
     if at_work is None or not isinstance(progress, dict) or progress.get("run_id") != at_work.get("run_id"):
         progress = None  # of a run that is no more
+    if progress is None and at_work is not None and at_work.get("job") is True:
+        progress = _of_job(folder, at_work)
     try:
         progress and (in_words(progress), float(progress["updated"]))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
@@ -66,6 +69,29 @@ def look_at(folder: str) -> dict[str, Any]:
         "runs": [_brief(run) for run in recent_runs(folder)],
         "problems": problems,
     }
+
+
+def _of_job(folder: str, lease: dict[str, Any]) -> dict[str, Any] | None:
+    """Say how far a job is that nobody waits for, as its workers tell; its rate is that since its start."""
+    try:
+        said = read_reports(folder, str(lease["run_id"]))
+        seconds = max(0.001, time.time() - float(lease["since"]))
+        to_do, done = said.get("to_do", 0), min(said.get("done", 0), said.get("to_do", 0))
+        rate = done / seconds
+        return {
+            "phase": PHASES[0 if not to_do else 2 if done >= to_do else 1],
+            "rows": said.get("rows", 0),
+            "to_do": to_do,
+            "done": done,
+            "failed": said.get("failed", 0),
+            "rate": round(rate, 2),
+            "seconds_left": round((to_do - done) / rate) if 0 < done < to_do else None,
+            "seconds": round(seconds, 1),
+            "idle": 0.0,
+            "updated": time.time(),
+        }
+    except (PhotoError, OSError, ValueError, KeyError, TypeError):  # none has told anything yet
+        return None
 
 
 def _brief(run: dict[str, Any]) -> dict[str, Any]:
@@ -92,9 +118,14 @@ def describe(found: dict[str, Any]) -> list[str]:
     if holder is None:
         lines = ["nobody is at work here"]
     else:
-        who = f"{holder.get('command')} (process {holder.get('process')} on {holder.get('host')})"
+        place = f"process {holder.get('process')} on {holder.get('host')}"
+        if holder.get("job") is True:
+            place = f"a job, started from {holder.get('host')}, last heard of {_clock(holder.get('renewed'))}"
+        who = f"{holder.get('command')} ({place})"
         lines = [f"at work since {_clock(holder.get('since'))}: {who}"]
-        if not holder["alive"]:
+        if holder.get("over") is True:
+            lines = [f"over, and nobody else may write here for a minute: {who}"]
+        elif not holder["alive"]:
             lines = [f"died, and the next run takes over: {who}, begun {_clock(holder.get('since'))}"]
     if progress is not None:
         age = max(0.0, time.time() - float(progress.get("updated", 0)))

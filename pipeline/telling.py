@@ -93,7 +93,7 @@ def told(info: RunInfo) -> Iterator[None]:
         PROGRESS.end()
         with suppress(Exception):
             storage.delete(_uri(info))
-        if not _is_here(info.settings):
+        if not (_is_here(info.settings) or info.detached):  # then its job goes on, and tells of itself there
             with suppress(Exception):
                 storage.delete_folder(folder_of(info.folder, info.run_id))
 
@@ -108,6 +108,7 @@ def _is_here(settings: RunSettings) -> bool:
 def _elsewhere(info: RunInfo) -> dict[str, Any]:
     """Ask how far workers elsewhere are, and say the plan once one of them has made it."""
     said = read_reports(info.folder, info.run_id)
+    del said["work"]
     if (plan := said.pop("plan", None)) is not None:
         say_plan(plan, info.settings.prune)
     return said

@@ -10,6 +10,8 @@ import gc
 import io
 import logging
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,7 +27,7 @@ from apache_beam import coders
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsList, TaggedOutput
 from apache_beam.runners.direct import direct_runner
-from apache_beam.runners.portability import local_job_service, prism_runner
+from apache_beam.runners.portability import job_server, local_job_service, prism_runner
 from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_handlers
 from apache_beam.typehints.decorators import TypeCheckError
 from apache_beam.utils import shared, thread_pool_executor
@@ -36,6 +38,7 @@ from pipeline.runners import beam_arguments
 from transforms.beam_faults import (
     IN_MEMORY,
     LOCAL_RUNNER,
+    JobServers,
     never_encode,
     sole_output,
     unknown_flags,
@@ -375,3 +378,48 @@ def test_annotated_keywords_are_refused() -> None:
     assert not can_be_mapped(), mended("refuses annotated keywords", "without_annotations")
     without_annotations(plus)
     assert can_be_mapped()
+
+
+SERVER = """import sys, threading, grpc
+server = grpc.server(None)
+server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")
+server.start()
+threading.Event().wait()
+"""
+
+
+class Server(job_server.SubprocessJobServer):
+    """A job server that does nothing."""
+
+    def subprocess_cmd_and_endpoint(self) -> tuple[list[str], str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        return [sys.executable, "-c", SERVER, str(port)], f"localhost:{port}"
+
+
+def test_a_job_server_takes_ctrl_c_and_is_left_behind() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    plain = job_server.StopOnExitJobServer(Server())
+    plain.start()
+    taken = signal.getsignal(signal.SIGINT) is not before
+    signal.signal(signal.SIGINT, before)
+    (process,) = [entry.obj[0] for entry in plain._job_server._server._cache._cache.values()]
+    together = os.getpgid(process.pid) == os.getpgid(0)
+    plain.stop()
+    assert taken, mended("takes Ctrl-C", "JobServers")
+    assert together, mended("lets Ctrl-C end a job server", "JobServers")
+
+
+def test_our_job_servers_end_with_their_job_and_not_by_ctrl_c() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    servers = JobServers()
+    with servers:
+        job_server.StopOnExitJobServer(Server()).start()
+    assert signal.getsignal(signal.SIGINT) is before
+    (process,) = servers._processes
+    assert os.getpgid(process.pid) != os.getpgid(0)
+    servers.stop()
+    assert process.returncode is not None
+    with pytest.raises(RuntimeError, match="it is to end"):
+        servers._start(["true"])  # Beam would start it anew

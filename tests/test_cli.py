@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 import torch
 from apache_beam.utils import subprocess_server
+from apache_beam.version import __version__
 from conftest import ROOT, beside_the_plan, draw_product, run
 
+from pipeline.errors import RequestError
 from pipeline.flags import VERSION
 from pipeline.launch import _stopped_by
+from pipeline.options import check_beam
 from transforms import storage
 from transforms.errors import FatalError
 
@@ -55,7 +58,7 @@ WRONG = [
     (["--runner", "a.b.C"], "--runner a.b.C"),
     (["--max_bytes", "9" * 30], "--max_bytes 9"),
     (["--output", "file:///tmp/o%00"], "not a file name"),
-    (["--runner", "dataflow"], "Dataflow's workers cannot write here"),
+    (["--runner", "dataflow"], "--project, --region, --temp_location, --sdk_container_image must be given too"),
     (["--output", "gs://"], "names no bucket"),
     (["positional"], "a pattern must be quoted"),
     (["--output", ""], "--output is empty"),
@@ -181,7 +184,7 @@ def test_a_full_disk_stops_the_run_with_one_reason(
             "knows this flag; did you mean --batch_size?",
         ),
         (["run", "--polcy", "0.5"], "did you mean --policy?"),
-        (["run", "--dry-run"], "did you mean the command plan?"),
+        (["run", "--dry-run"], "did you mean --dry_run, or the command plan?"),
         (["run", "--xyzzy"], "--xyzzy: neither whitesweep nor Beam knows this flag. See"),
         (["run", "--format", "jpg"], "did you mean jpeg?"),
     ],
@@ -228,6 +231,49 @@ def test_what_nobody_foresaw_is_one_line_that_names_a_log(
     (log,) = tmp_path.glob("whitesweep-*.log")
     assert str(log) in printed
     assert "in surprise" in log.read_text()
+
+
+def refused(runner: str, *flags: str) -> str:
+    with pytest.raises(RequestError) as error:
+        check_beam(runner, flags)
+    return str(error.value)
+
+
+def test_flinks_own_options_are_known_to_it_alone(tmp_path: Path) -> None:
+    jar = tmp_path / "server.jar"
+    jar.touch()
+    named = ["--flink_job_server_jar", str(jar), "--job_server_java_launcher", sys.executable]
+    flags = [
+        "--number_of_execution_retries",
+        "0",
+        "--max_bundle_size=8",
+        "--checkpointing_interval=1",
+        "--object_reuse",
+    ]
+    assert check_beam("flink", [*named, *flags])[1:] == [*named, *flags]
+    assert check_beam("PortableRunner", ["--job_endpoint=here:8099", *flags])
+    assert refused("local", *flags).startswith("--number_of_execution_retries: neither whitesweep nor Beam knows")
+    assert refused("flink", *named, "--max_bundle_sise=8").startswith("--max_bundle_sise=8: neither")
+
+
+def test_a_template_is_of_a_run() -> None:
+    assert refused("local", "--template_location=gs://bucket/template").startswith("--template_location: run and")
+    assert check_beam("local", ["--template_location=gs://bucket/template"], template=True)
+
+
+def test_what_a_job_server_lacks_is_one_line_and_no_download(tmp_path: Path) -> None:
+    java = ("--job_server_java_launcher", sys.executable)
+    flags = ("--flink_version=1.20", f"--jar_cache_dir={tmp_path}")
+    place = f"{tmp_path}/beam-runners-flink-1.20-job-server-{__version__}.jar"
+    line = refused("flink", *java, *flags)
+    assert line.startswith(
+        f"--runner flink: Beam's job server is not at {place}: put it there (Maven's org.apache.beam:"
+    )
+    assert "\n" not in line
+    assert "needs Java, and there is no nojava" in refused("flink", "--job_server_java_launcher=nojava", *flags)
+    assert refused("flink", *java, "--flink_job_server_jar=/no.jar") == "--runner flink: /no.jar: is not there"
+    Path(place).touch()
+    assert check_beam("flink", [*java, *flags])
 
 
 def test_what_beam_says_of_a_job_server_that_cannot_be_fetched_is_one_line() -> None:

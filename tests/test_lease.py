@@ -19,7 +19,8 @@ from gs import emulator
 from transforms import storage
 from transforms.output import lease as leases
 from transforms.output.cleanup import sweep
-from transforms.output.lease import Lease, LeaseError, LeaseWatch, check_free, lease_uri, owner
+from transforms.output.lease import Lease, LeaseError, LeaseWatch, check_free
+from transforms.output.lease_file import lease_uri, owner
 
 
 def hold(folder: str, run_id: str = "first") -> Lease:
@@ -103,12 +104,12 @@ def test_a_dead_process_of_this_machine_loses_it_at_once(tmp_path: Path, fields:
 def test_a_clock_that_jumps_does_not_take_a_live_lease(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
-    monkeypatch.setattr(leases, "RENEWAL_S", 0.5)
-    monkeypatch.setattr("transforms.output.lease.platform.node", lambda: "elsewhere")
+    monkeypatch.setattr("transforms.output.lease_file.RENEWAL_S", 0.5)
+    monkeypatch.setattr("transforms.output.lease_file.platform.node", lambda: "elsewhere")
     first = hold(str(tmp_path))
-    monkeypatch.setattr("transforms.output.lease.platform.node", lambda: "here")
+    monkeypatch.setattr("transforms.output.lease_file.platform.node", lambda: "here")
     real = time.time
-    monkeypatch.setattr("transforms.output.lease.time.time", lambda: real() + jump)
+    monkeypatch.setattr("transforms.output.lease_file.time.time", lambda: real() + jump)
     change(str(tmp_path), renewed=real())
     with pytest.raises(LeaseError, match="run first"):
         hold(str(tmp_path), "second")
@@ -117,7 +118,7 @@ def test_a_clock_that_jumps_does_not_take_a_live_lease(
 
 def test_a_lease_that_is_not_renewed_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = hold(str(tmp_path))
-    monkeypatch.setattr(leases, "RENEWAL_S", 0.5)
+    monkeypatch.setattr("transforms.output.lease_file.RENEWAL_S", 0.5)
     change(str(tmp_path), host="elsewhere", renewed=0)
     second = hold(str(tmp_path), "second")
     assert second.taken_over

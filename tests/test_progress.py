@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from gs import emulator
 
 from pipeline.telling import Handler, as_json
 from transforms import storage
-from transforms.elsewhere import Reporter, read_reports
+from transforms.elsewhere import Reporter, all_work, read_reports
+from transforms.output.run import RunInfo
+from transforms.settings import RunSettings
 from transforms.tracking import Progress, in_words
 
 
@@ -245,14 +249,22 @@ def test_worker_processes_are_added_up(tmp_path: Path, monkeypatch: pytest.Monke
     one.planned({"rows": 10}, rows=10, to_do=8)
     monkeypatch.setattr("os.getpid", lambda: 1)
     other = Reporter(out, "r")
-    other.row(failed=True)  # too soon to be told
-    assert read_reports(out, "r") == {"plan": {"rows": 10}, "rows": 10, "to_do": 8, "done": 0, "failed": 0}
+    other.row(failed=True, work={"photos_read": 1})  # too soon to be told
+    plan = {"plan": {"rows": 10}, "rows": 10, "to_do": 8}
+    assert read_reports(out, "r") == {**plan, "done": 0, "failed": 0, "work": {}}
     other.pause()
     clock.now += 5
     for _ in range(2):
-        one.row(failed=False)
+        one.row(failed=False, work={"photos_read": 1, "photos_predicted": 1})
     other.pause()
-    assert read_reports(out, "r") == {"plan": {"rows": 10}, "rows": 10, "to_do": 8, "done": 2, "failed": 1}
+    work = {"photos_read": 2, "photos_predicted": 1}
+    assert read_reports(out, "r") == {**plan, "done": 2, "failed": 1, "work": work}
+    other.planned({"rows": 10}, rows=10, to_do=8)  # after a restart
+    assert read_reports(out, "r")["to_do"] == 8
+    leased = RunInfo(RunSettings(output=out), "r", leased=True)
+    rows = Counter(photos_read=1, photos_predicted=3)  # of the last try
+    assert all_work(leased, rows) == Counter(photos_read=2, photos_predicted=3)
+    assert all_work(replace(leased, leased=False), rows) == rows
     driver = Progress()
     driver.begin()
     driver.source = lambda: {"rows": 10, "to_do": 8, "done": 9, "failed": 1}  # a part was done twice
@@ -264,7 +276,7 @@ def test_what_a_worker_cannot_write_harms_nothing(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("in the way")
     reporter = Reporter(str(tmp_path), "r")
     reporter.planned({}, rows=1, to_do=1)
-    reporter.row(failed=False)
+    reporter.row(failed=False, work={})
 
 
 def test_the_plan_of_worker_processes_is_said_once(tmp_path: Path, u2netp: object) -> None:

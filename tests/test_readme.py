@@ -19,6 +19,7 @@ from conftest import ROOT, run, run_json
 
 import whitesweep
 from pipeline.flags import make_parser
+from pipeline.runners import beam_arguments
 from pipeline.signals import SIGNALS
 from transforms import compare, verify
 from transforms.beam_faults import unknown_flags
@@ -146,6 +147,20 @@ def test_every_exit_code_is_explained() -> None:
     assert told == [0, 1, 2, *sorted(SIGNALS.values())]
     of_readme = [int(code) for row in table(README, "exit code") for code in row[0].split(", ")]
     assert of_readme == told
+    schedulers = table(section(PAGES["docs/engines.md"], "## Schedulers"), "exit code")
+    assert [int(code) for row in schedulers for code in re.findall(r"\d+", row[0])] == told
+
+
+@pytest.mark.parametrize(("runner", "column"), [("dataflow", 1), ("dataflow-gpu", 2)])
+def test_every_flag_of_a_preset_is_explained(runner: str, column: int) -> None:
+    rows = table(section(PAGES["docs/engines.md"], "## Dataflow"), "flag")
+    told = {quoted(row[0])[0]: (row[1] if row[column] == "the same" else row[column]).partition(":")[0] for row in rows}
+    found = dict(word.partition("=")[::2] for word in beam_arguments(runner, []))
+    assert found.pop("--runner") == "DataflowRunner"
+    found["--number_of_worker_harness_threads"] = "the cores in the machine's name"
+    if services := found.pop("--dataflow_service_options", None):
+        assert services in rows[3][column]
+    assert {flag: told[flag] for flag in found} == found
 
 
 # Manifests and policies

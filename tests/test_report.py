@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 import weakref
 from collections import Counter
 from dataclasses import replace
@@ -20,8 +21,9 @@ from model.engine import EngineConfig
 from transforms import network, report, storage
 from transforms.errors import FatalError, PhotoError
 from transforms.output import schema
-from transforms.output.commit import Gone, ShardSummary, commit
+from transforms.output.commit import Committed, Gone, ShardSummary, commit
 from transforms.output.lease import Lease
+from transforms.output.lease_file import standing
 from transforms.output.run import RunInfo
 from transforms.output.schema import SCHEMA, ReportRow, shard_count, shard_name, shards_before
 from transforms.report import to_parquet, to_table, write_empty_shards, write_shard
@@ -132,6 +134,20 @@ def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch:
     second = write_shard(info(tmp_path), (), 1, 2, [Packed.of([Outcome(failed, Effort())])])
     assert second.codes == {"not_found": 1}
     assert second.failures[0]["id"] == "z"
+
+
+def test_of_a_run_that_is_to_stop_nothing_is_published_and_nothing_fails(tmp_path: Path) -> None:
+    lease = Lease(str(tmp_path), "r1", "test")
+    lease.acquire()
+    lease.ask_to_stop()
+    leased = RunInfo(RunSettings(output=str(tmp_path)), "r1", leased=True)
+    while standing(str(tmp_path), "r1") == "ours":
+        time.sleep(0.01)
+    assert commit(leased, ShardSummary(), 3, [], 0) == Committed(
+        "", prune=False
+    )  # a cluster would try again what fails
+    lease.release()
+    assert not (tmp_path / "report/latest.json").exists()
 
 
 def test_a_run_says_why_it_is_no_success(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -85,14 +86,14 @@ def test_a_password_is_used_and_never_said(
     output, manifest = tmp_path / "out", f"{home}/m.csv"
     arguments = ("run", "--manifest", manifest, "--output", output, *NIGHT, "--max_failure_fraction", "1")
     monkeypatch.setattr(sys, "argv", [*map(str, arguments)])
-    leases: list[bytes] = []
-    text = lease.Lease._text
+    leases: list[dict[str, Any]] = []
+    made = lease.Lease._lease
 
-    def keep(self: lease.Lease) -> bytes:
-        leases.append(text(self))
+    def keep(self: lease.Lease) -> dict[str, Any]:
+        leases.append(made(self))
         return leases[-1]
 
-    monkeypatch.setattr(lease.Lease, "_text", keep)
+    monkeypatch.setattr(lease.Lease, "_lease", keep)
     assert run(*arguments) == 0
     first = {row["id"]: row for row in report_rows(output)}
     assert (first["good"]["status"], first["relative"]["status"]) == ("processed", "processed")
@@ -100,7 +101,7 @@ def test_a_password_is_used_and_never_said(
     assert dict(first["good"]["attributes"]) == {"link": site.url.replace("://", "://***@") + "/page"}
     assert "sig=***" in first["signed"]["message"]
     assert run_json(output)["settings"]["manifest"] == [site.url.replace("://", "://***@") + "/m.csv"]
-    assert "--manifest http://***@" in json.loads(leases[0])["command"]
+    assert "--manifest http://***@" in leases[0]["command"]
 
     site.log.clear()
     assert run(*arguments) == 0  # the second night knows the photo again
@@ -120,7 +121,7 @@ def test_a_password_is_used_and_never_said(
     assert PASSWORD not in signed  # but in the uri column, where a signature is part of the photo's name
     assert PASSWORD not in said.out + said.err
     assert PASSWORD not in everything(tmp_path / "cut") + everything(output / "report" / "latest.json")
-    assert PASSWORD.encode() not in b"".join(leases)
+    assert PASSWORD not in json.dumps(leases)
 
 
 @pytest.mark.parametrize(

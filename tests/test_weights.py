@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,16 @@ def test_file_that_changes_after_it_was_located_is_refused(tmp_path: Path) -> No
     file.unlink()
     with pytest.raises(WeightsError, match="no such weights file"):
         read(weights)
+
+
+def test_published_weights_are_found_where_a_worker_has_them(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where_it_began = replace(locate("u2netp", folder=published), path=str(tmp_path / "nowhere.safetensors"))
+    monkeypatch.setattr("weights.files.FOLDER", published)
+    assert len(read(where_it_began)) > 100
+    with pytest.raises(WeightsError, match=r"nowhere\.safetensors: no such weights file"):
+        read(replace(where_it_began, sha256="0" * 64))
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy pickle"])

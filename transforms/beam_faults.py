@@ -15,9 +15,13 @@ import argparse
 import io
 import os
 import shlex
+import shutil
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -35,6 +39,10 @@ IN_MEMORY = "--direct_running_mode=in_memory"
 Rows then pass from stage to stage as they are; in multi_threading they go through gRPC, which holds each five times
 over. The warning came with apache/beam#14108; what the modes are for is asked in #20324.
 """
+
+
+PATIENCE_S = 5.0
+"""What a job server has to end."""
 
 
 def flush_by_size() -> None:
@@ -81,8 +89,70 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def unknown_flags(arguments: Sequence[str]) -> list[str]:
+class JobServers:
+    """The job servers that Beam starts in the block (Flink's JVM, Prism): they end by stop() and by nothing else.
+
+    Beam ends them in an exit hook, which `leave` does not run; takes over SIGINT, to end them first of all; and starts
+    them where a terminal's Ctrl-C reaches them too. Then nobody is left who could cancel the job. No issue known.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._servers: list[Any] = []
+        self._processes: list[subprocess.Popen[Any]] = []
+        self._ended = False
+        self._before: list[Any] = []
+
+    def __enter__(self) -> None:
+        job_server, subprocess_server = _modules()
+
+        def start(wrapper: Any) -> Any:
+            self._servers.append(wrapper._job_server)
+            return wrapper._job_server.start()
+
+        apart = SimpleNamespace(PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT, Popen=self._start)
+        self._before = [job_server.StopOnExitJobServer.start, subprocess_server.subprocess]
+        job_server.StopOnExitJobServer.start, subprocess_server.subprocess = start, apart
+
+    def __exit__(self, *_: object) -> None:
+        job_server, subprocess_server = _modules()
+        job_server.StopOnExitJobServer.start, subprocess_server.subprocess = self._before
+
+    def _start(self, command: list[str], **settings: Any) -> subprocess.Popen[Any]:
+        with self._lock:
+            if self._ended:  # Beam tries three times to start one
+                raise RuntimeError("it is to end")
+            if setpriv := shutil.which("setpriv"):  # Linux has it: then it ends with us if we are killed, too
+                command = [setpriv, "--pdeathsig", "KILL", *command]
+            self._processes.append(subprocess.Popen(command, start_new_session=True, **settings))
+            return self._processes[-1]
+
+    def stop(self) -> None:
+        """End them, and remove what they have written; no more are started."""
+        with self._lock:
+            self._ended = True
+        for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
+            for process in self._processes:
+                end(process)
+            for process in self._processes:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE_S)
+        while self._servers:
+            with suppress(Exception):  # of one that did not get far
+                self._servers.pop().stop()
+
+
+def _modules() -> tuple[Any, Any]:
+    from apache_beam.runners.portability import job_server
+    from apache_beam.utils import subprocess_server
+
+    return job_server, subprocess_server
+
+
+def unknown_flags(arguments: Sequence[str], more: Sequence[str] = (), switches: Sequence[str] = ()) -> list[str]:
     """List the arguments that no Beam option class knows; Beam itself only warns of them (apache/beam#28402).
+
+    more, switches: flags with a value, and without one, that a job server will know.
 
     Raises:
         ValueError: a flag that Beam knows has a value it cannot take; one line.
@@ -91,6 +161,9 @@ def unknown_flags(arguments: Sequence[str]) -> list[str]:
 
     parsers: list[argparse.ArgumentParser] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)  # the public way to a parser of all classes
+    for flags, action in ((more, "store"), (switches, "store_true")):
+        for flag in flags:
+            parsers[0].add_argument(flag, action=action)
     parsers[0].exit_on_error = False
     try:
         return parsers[0].parse_known_args(list(arguments))[1]

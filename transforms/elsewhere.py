@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
@@ -23,6 +24,7 @@ from transforms.tracking import PROGRESS
 PERIOD_S = 5.0
 SOON_S = 1.0
 READERS = 16
+PLANNED = ("plan", "rows", "to_do")
 
 
 def folder_of(folder: str, run_id: str) -> str:
@@ -38,6 +40,7 @@ class Reporter:
         self._lock = threading.Lock()
         self._plan: dict[str, Any] | None = None
         self._done = self._failed = self._told = 0
+        self._work: Counter[str] = Counter()
         self._due = time.monotonic() + SOON_S
 
     def planned(self, plan: dict[str, Any], rows: int, to_do: int) -> None:
@@ -46,11 +49,12 @@ class Reporter:
             self._plan = {"plan": plan, "rows": rows, "to_do": to_do}
             self._write()
 
-    def row(self, failed: bool) -> None:
-        """Count one finished row."""
+    def row(self, failed: bool, work: Mapping[str, int]) -> None:
+        """Count one finished row, and what was done for it."""
         with self._lock:
             self._done += 1
             self._failed += failed
+            self._work.update(work)
             if time.monotonic() >= self._due:
                 self._write()
 
@@ -63,7 +67,7 @@ class Reporter:
     def _write(self) -> None:
         self._due, self._told = time.monotonic() + PERIOD_S, self._done
         with suppress(Exception):
-            said = {"done": self._done, "failed": self._failed, **(self._plan or {})}
+            said = {"done": self._done, "failed": self._failed, "work": self._work, **(self._plan or {})}
             storage.write(self.uri, json_of(said), JSON)
 
 
@@ -73,12 +77,12 @@ def reporter(folder: str, run_id: str) -> Reporter:
     return Reporter(folder, run_id)
 
 
-def row_done(info: RunInfo, failed: bool) -> None:
-    """Count one finished row for the driver, which is this process or another one."""
+def row_done(info: RunInfo, failed: bool, work: Mapping[str, int]) -> None:
+    """Count one finished row, and what was done for it, for the driver, which is this process or another one."""
     if PROGRESS.begun:
         PROGRESS.row(failed)
     elif info.leased:  # or nobody looks
-        reporter(info.folder, info.run_id).row(failed)
+        reporter(info.folder, info.run_id).row(failed, work)
 
 
 def pause(info: RunInfo) -> None:
@@ -87,8 +91,17 @@ def pause(info: RunInfo) -> None:
         reporter(info.folder, info.run_id).pause()
 
 
+def all_work(info: RunInfo, reported: Counter[str]) -> Counter[str]:
+    """Count what a run did, at least: a cluster does again what was cut off, and rows tell of their last time only."""
+    work = Counter(reported)
+    if not PROGRESS.begun and info.leased:
+        with suppress(Exception):
+            work |= read_reports(info.folder, info.run_id).get("work", Counter())
+    return work
+
+
 def read_reports(folder: str, run_id: str) -> dict[str, Any]:
-    """Add up what the worker processes of a run have written: rows, to_do, done, failed; and `plan`, if it is made.
+    """Add up what the worker processes of a run have written: done, failed, work; and plan, rows, to_do, if it is made.
 
     Raises:
         PhotoError, OSError, ValueError: something cannot be read just now.
@@ -98,9 +111,9 @@ def read_reports(folder: str, run_id: str) -> dict[str, Any]:
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(lambda name: json.loads(storage.read(f"{place}/{name}").data), names))
     total: Counter[str] = Counter()
-    said: dict[str, Any] = {}
+    said: dict[str, Any] = {"work": Counter()}
     for one in found:
-        if (plan := one.pop("plan", None)) is not None:
-            said["plan"] = plan
+        said["work"].update(one.pop("work"))
+        said |= {name: one.pop(name) for name in PLANNED if name in one}  # after a restart, another process plans too
         total.update(one)
     return {**said, **total}

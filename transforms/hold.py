@@ -9,6 +9,7 @@ import apache_beam as beam
 from transforms.counts import PlanCounts, say_plan, sum_counts
 from transforms.decisions import decisions_at
 from transforms.elsewhere import reporter
+from transforms.ending import told_of
 from transforms.errors import DeadEndError
 from transforms.output.forecast import Rates
 from transforms.output.run import RunInfo
@@ -41,7 +42,8 @@ def hold(counts: PlanCounts, info: RunInfo, rates: Rates | None, decisions: str 
 
     It is a function of the module, as of one inside another Beam would copy PROGRESS.
     """
-    record = plan_record(counts, info.settings, rates, decisions)
+    with told_of(info):
+        record = plan_record(counts, info.settings, rates, decisions)
     to_do = sum(counts.reasons.values())
     if PROGRESS.begun:
         say_plan(record, info.settings.prune)
@@ -49,7 +51,8 @@ def hold(counts: PlanCounts, info: RunInfo, rates: Rates | None, decisions: str 
     elif info.leased:
         reporter(info.folder, info.run_id).planned(record, counts.rows, to_do)
     if record["brake"]:
-        raise DeadEndError(record["brake"])
+        with told_of(info):
+            raise DeadEndError(record["brake"])
     return record
 
 

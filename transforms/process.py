@@ -165,7 +165,7 @@ class _Finish(beam.DoFn):
     def process(self, work: Work) -> Iterable[Outcome]:
         for outcome, planned in zip(finish(work, self.info), work.rows, strict=True):
             row = outcome.row
-            row_done(self.info, row.status == "failed")
+            row_done(self.info, row.status == "failed", outcome.effort.counts)
             self.fault_watch.row(outcome.failure)
             self.early_stop.row(row, planned.earlier)
             Metrics.counter(NAMESPACE, row.status if row.code is None else f"{row.status}_{row.code}").inc()

@@ -24,6 +24,8 @@ from model.machine import give_back
 from transforms.beam_faults import sole_output
 from transforms.brakes import Effect
 from transforms.decisions import is_meant
+from transforms.elsewhere import all_work
+from transforms.ending import end_run, told_of
 from transforms.errors import PhotoError
 from transforms.network import release_engine
 from transforms.output.commit import (
@@ -240,10 +242,17 @@ class WriteReport(beam.PTransform):
         ) -> Committed:
             shards = shard_count(rows)
             expected = plan["rows"] if info.settings.only else rows
-            return commit(info, write_empty_shards(info, summaries, shards), expected, gone, shards, plan)
+            total = write_empty_shards(info, summaries, shards)
+            total.effort.counts = all_work(info, total.effort.counts)
+            with told_of(info):
+                return commit(info, total, expected, gone, shards, plan)
 
         gone = sole_output(self.gone, "CollectGone")
         committed = self.planned | "CommitRun" >> beam.Map(
             commit_run, beam.pvalue.AsList(summaries), beam.pvalue.AsList(gone), rows
         )
-        return gone | "Prune" >> beam.Map(_remove, beam.pvalue.AsSingleton(committed), info.folder)
+        pruned = gone | "Prune" >> beam.Map(_remove, beam.pvalue.AsSingleton(committed), info.folder)
+        if not info.outlives:
+            return pruned
+        over = pruned | "WhenPruned" >> beam.combiners.Count.Globally()
+        return over | "EndRun" >> beam.Map(lambda _, ended: end_run(ended, info), beam.pvalue.AsSingleton(committed))

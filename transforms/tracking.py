@@ -28,6 +28,7 @@ class Progress:
         self._done = self._failed = 0
         self._started = self._finished = self._clock()
         self._seen: deque[tuple[float, int]] = deque()
+        self._last: dict[str, Any] = {}
 
     def begin(self) -> None:
         """Begin to count a run."""
@@ -76,7 +77,7 @@ class Progress:
             then, before = self._seen[0] if len(self._seen) > 1 else (self._started, 0)
             rate = (self._done - before) / (now - then) if now > then else 0.0
             left = self._to_do - self._done
-            return {
+            self._last = {
                 "phase": PHASES[self._phase],
                 "rows": self._rows,
                 "to_do": self._to_do,
@@ -87,6 +88,11 @@ class Progress:
                 "seconds": round(now - self._started, 1),
                 "idle": round(now - self._finished, 1),
             }
+            return self._last
+
+    def last(self) -> dict[str, Any]:
+        """Give the last snapshot; before there was one, make it."""
+        return self._last or self.snapshot()
 
 
 PROGRESS = Progress()

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,7 @@ def read(weights: WeightsFile) -> dict[str, NDArray]:
     Raises:
         WeightsError: the file is missing, has another sha256, or holds anything but named tensors.
     """
+    weights = _here(weights)
     data = _bytes(weights.path, "it was there when the run began")
     _check(data, weights.path, weights.sha256, "it changed since the run began; restore it, or start again")
     try:
@@ -70,6 +71,15 @@ def read(weights: WeightsFile) -> dict[str, NDArray]:
         reason = str(error).split("\n", 1)[0] or type(error).__name__
         raise WeightsError(f"{weights.path}: not readable as a checkpoint ({reason})") from error
     return _named_arrays(state, weights.path)
+
+
+def _here(weights: WeightsFile) -> WeightsFile:
+    """Find published weights that lie elsewhere than where the run was begun, as in the image of a worker."""
+    published = PUBLISHED.get(weights.model)
+    if published is None or published.sha256 != weights.sha256 or os.path.exists(weights.path):
+        return weights
+    own = os.path.join(FOLDER, published.file)
+    return replace(weights, path=own) if os.path.exists(own) else weights
 
 
 def _bytes(path: str, advice: str) -> bytes:

@@ -15,7 +15,7 @@ from transforms import storage
 from transforms.brakes import Effect, sum_effects
 from transforms.credentials import without_secrets
 from transforms.errors import DeadEndError, FatalError, PhotoError
-from transforms.output.lease import owner, standing
+from transforms.output.lease_file import owner, standing
 from transforms.output.run import JSON, RunInfo, json_of
 from transforms.output.schema import SCHEMA_VERSION, missing_shards
 from transforms.steps import Effort
@@ -91,7 +91,10 @@ class ShardSummary:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A run that is complete. run_id: empty if it has no lease. prune: whether what is gone may now be removed."""
+    """A run that is complete, or has stopped.
+
+    run_id: empty if it has no lease, or has stopped. prune: whether what is gone may now be removed.
+    """
 
     run_id: str
     prune: bool
@@ -109,7 +112,8 @@ def commit(
 ) -> Committed:
     """Complete the report: the list of what is gone, run.json, and last of all latest.json.
 
-    All that it names is on the disk before latest.json names it.
+    All that it names is on the disk before latest.json names it. Of a run that was asked to stop nothing is published,
+    and nothing raised: a cluster would try again what fails.
 
     Raises:
         DeadEndError: a brake holds.
@@ -117,8 +121,8 @@ def commit(
             cannot be written.
     """
     _refuse_taken_over(info)
-    if STOP.is_set() or (info.leased and standing(info.folder, info.run_id) != "ours"):
-        raise FatalError("stopped before its end")
+    if STOP.is_set() or (info.leased and standing(info.folder, info.run_id) == "stopping"):
+        return Committed("", prune=False)
     if total.statuses.total() != rows:
         raise FatalError(f"{rows} rows were read and {total.statuses.total()} reported; the report is not published")
     if held := info.settings.brakes.on_effect(total.effect):

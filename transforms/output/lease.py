@@ -1,15 +1,10 @@
 """The lease on an output folder: two runs must not write into one at the same time.
 
-`report/lease.json` names its holder, who renews it while it lives. On the same machine a dead holder is known by its
-process; elsewhere by a lease that is not renewed. Workers, wherever they are, read in it whether to go on.
+Who holds it renews it while it lives. Workers, wherever they are, read in it whether to go on.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import secrets
 import threading
 import time
 from contextlib import suppress
@@ -19,11 +14,20 @@ from typing import Any
 
 from transforms import storage
 from transforms.errors import FatalError, PhotoError
+from transforms.output import lease_file
+from transforms.output.lease_file import (
+    in_use,
+    is_dead,
+    of_job,
+    of_process,
+    owner,
+    read_version,
+    renewed_lately,
+    standing,
+    write,
+)
 from transforms.stopping import STOP
 
-RENEWAL_S = 15.0
-EXPIRY_S = 60.0
-"""A lease that was not renewed for so long is its dead holder's."""
 LOOK_S = 2.0
 """How often a worker looks whether to go on."""
 
@@ -32,50 +36,21 @@ class LeaseError(Exception):
     """Another run holds the lease; one line that names it."""
 
 
-def lease_uri(folder: str) -> str:
-    """Place the lease of an output folder."""
-    return f"{folder}/report/lease.json"
-
-
-def owner(folder: str) -> str | None:
-    """Give the run_id of the run that holds the lease on an output folder, if there is one."""
-    lease = _read(folder)
-    return None if lease is None or "run_id" not in lease else str(lease["run_id"])
-
-
-def look(folder: str) -> dict[str, Any] | None:
-    """Give the lease on an output folder, and in `alive` whether its holder lives; None if there is none.
-
-    Raises:
-        PhotoError: it cannot be read.
-    """
-    lease = _read(folder)
-    return None if lease is None else {**lease, "alive": _renewed_lately(lease) and not _is_dead(lease)}
-
-
-def standing(folder: str, run_id: str) -> str:
-    """Tell how a run stands that was given a lease: `ours`; `stopping`, if it was asked to; `lost`, if it has none now.
-
-    Raises:
-        PhotoError: the lease cannot be read.
-    """
-    lease = _read(folder)
-    if lease is None or lease.get("run_id", run_id) != run_id:
-        return "lost"
-    return "stopping" if lease.get("stopping") is True else "ours"
-
-
 @dataclass(slots=True)
 class Lease:
-    """A lease on an output folder, renewed by a thread of its own until it is released."""
+    """A lease on an output folder, renewed by a thread of its own until it is released.
+
+    taken_over: it was a dead run's. was_asked_to_stop: somebody asked the run to stop, here or elsewhere.
+    """
 
     folder: str
     run_id: str
     command: str
     taken_over: bool = False
+    was_asked_to_stop: bool = False
     since: float = field(default_factory=time.time)
-    _stopping: bool = False
-    _released: bool = False
+    _is_job: bool = False
+    _left: bool = False
     _wake: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -85,26 +60,26 @@ class Lease:
         Raises:
             LeaseError: a live run holds it. FatalError, PhotoError: it cannot be written.
         """
-        deadline = time.monotonic() + EXPIRY_S
+        deadline = time.monotonic() + lease_file.EXPIRY_S
         seen = None
         while True:
             with storage.locked(f"{self.folder}/report"):
-                if storage.create(lease_uri(self.folder), self._text(), "application/json"):
+                if write(self.folder, self._lease(), None):
                     break
-                held, version = _read_version(self.folder)
+                held, version = read_version(self.folder)
                 if held is not None and held.get("run_id") == self.run_id:  # it was written, and the answer was lost
                     break
                 # A clock that jumped makes a live lease look old: an old one has to stay as it is for a while.
                 # Never without one between the two: who finds a dead run's lease knows that there is to sweep.
-                if (_is_dead(held) or (held is not None and held == seen and time.monotonic() > deadline)) and (
-                    storage.swap(lease_uri(self.folder), self._text(), "application/json", version)
+                if (is_dead(held) or (held is not None and held == seen and time.monotonic() > deadline)) and (
+                    write(self.folder, self._lease(), version)
                 ):
                     self.taken_over = True
                     break
-            if held is not None and (_renewed_lately(held) or seen not in (None, held)):
-                raise LeaseError(_in_use(self.folder, held))
+            if held is not None and (renewed_lately(held) or seen not in (None, held)):
+                raise LeaseError(in_use(self.folder, held))
             if seen is None:
-                deadline = time.monotonic() + 2 * RENEWAL_S
+                deadline = time.monotonic() + 2 * lease_file.RENEWAL_S
             seen = held
             time.sleep(1)
         self._thread = threading.Thread(target=self._renew, daemon=True)
@@ -118,46 +93,58 @@ class Lease:
 
     def ask_to_stop(self) -> None:
         """Let the lease say soon that the run is to stop; a signal handler may call this."""
-        self._stopping = True
+        self.was_asked_to_stop = True
         self._wake.set()
 
-    def release(self, clean: bool = True) -> None:
-        """Give the lease back, if it is still ours; if not clean, leave it as a dead run's: the next sweeps."""
-        self._released = True
+    def hand_over(self) -> None:
+        """Leave the lease to the run's job on a cluster: it no longer ends with this process.
+
+        Raises:
+            FatalError, PhotoError: that cannot be written.
+        """
+        self._is_job = True
+        self._write()
+
+    def leave(self) -> None:
+        """Renew the lease no more, and leave it where it is."""
+        self._left = True
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+
+    def release(self, clean: bool = True) -> None:
+        """Give the lease back, if it is still ours; if not clean, leave it as a dead run's: the next sweeps."""
+        self.leave()
         with suppress(PhotoError, FatalError), storage.locked(f"{self.folder}/report"):
             if clean and self.is_held():
-                storage.delete(lease_uri(self.folder))
+                lease_file.remove(self.folder)
 
     def _renew(self) -> None:
         while True:
-            self._wake.wait(RENEWAL_S)
+            self._wake.wait(lease_file.RENEWAL_S)
             self._wake.clear()
-            if self._released:
+            if self._left:
                 return
             # The disk may be full for a while; the commit looks again.
-            with suppress(PhotoError, FatalError), storage.locked(f"{self.folder}/report"):
-                held, version = _read_version(self.folder)
-                if held is None or held.get("run_id") != self.run_id:
+            with suppress(PhotoError, FatalError):
+                if not self._write():
                     return
-                storage.swap(lease_uri(self.folder), self._text(), "application/json", version)
 
-    def _text(self) -> bytes:
-        lease = {
-            "run_id": self.run_id,
-            "command": self.command,
-            "host": platform.node(),
-            "namespace": _namespace(),
-            "process": os.getpid(),
-            "process_start": _process_start(os.getpid()),
-            "since": self.since,
-            "renewed": time.time(),
-            "stopping": self._stopping,
-            "nonce": secrets.token_hex(4),
-        }
-        return (json.dumps(lease, indent=2) + "\n").encode()
+    def _write(self) -> bool:
+        """Write the lease anew; tell whether it is ours still."""
+        with storage.locked(f"{self.folder}/report"):
+            held, version = read_version(self.folder)
+            if held is None or held.get("run_id") != self.run_id:
+                return False
+            if held.get("stopping") is True and not self.was_asked_to_stop:  # by the command `stop`
+                self.was_asked_to_stop = True
+                STOP.set()
+            write(self.folder, {**self._lease(), "over": held.get("over", False)}, version)
+            return True
+
+    def _lease(self) -> dict[str, Any]:
+        made = (of_job if self._is_job else of_process)(self.run_id, self.command, self.since)
+        return {**made, "stopping": self.was_asked_to_stop}
 
 
 def check_free(folder: str) -> None:
@@ -166,74 +153,9 @@ def check_free(folder: str) -> None:
     Raises:
         LeaseError: one is. PhotoError: the lease cannot be read.
     """
-    held = _read(folder)
-    if held is not None and _renewed_lately(held) and not _is_dead(held):
-        raise LeaseError(_in_use(folder, held))
-
-
-def _in_use(folder: str, held: dict[str, Any]) -> str:
-    holder = f"process {held.get('process')} on {held.get('host')}"
-    return f"{folder}: run {held.get('run_id')} is writing there ({holder}); wait for it, or stop it"
-
-
-def _read(folder: str) -> dict[str, Any] | None:
-    return _read_version(folder)[0]
-
-
-def _read_version(folder: str) -> tuple[dict[str, Any] | None, str]:
-    """Give what the lease says, None if there is none and nothing if it cannot be understood, and its version."""
-    try:
-        blob = storage.read(lease_uri(folder))
-    except PhotoError as error:
-        if error.code == "not_found":
-            return None, ""
-        raise
-    try:
-        lease = json.loads(blob.data)
-    except ValueError:
-        lease = {}
-    return (lease if isinstance(lease, dict) else {}), blob.version
-
-
-def _renewed_lately(lease: dict[str, Any]) -> bool:
-    renewed = lease.get("renewed")
-    return isinstance(renewed, (int, float)) and abs(time.time() - renewed) < EXPIRY_S
-
-
-def _is_dead(lease: dict[str, Any] | None) -> bool:
-    """Tell whether the holder is a process of this machine that no longer lives."""
-    here = (platform.node(), _namespace())
-    if not lease or (lease.get("host"), lease.get("namespace")) != here or not isinstance(lease.get("process"), int):
-        return False
-    return _process_start(lease["process"]) != lease.get("process_start")
-
-
-def _namespace() -> str:
-    """Tell containers apart that share a host name: each numbers its processes for itself."""
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _process_start(process: int) -> str | None:
-    """Tell one process from a later one of the same number: boot and clock tick of its start; None if it is dead."""
-    try:
-        with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as stream:
-            fields = stream.read().rpartition(")")[2].split()
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
-            boot = stream.read().strip()
-    except OSError:
-        if os.path.isdir("/proc/self"):
-            return None
-        try:  # no /proc on this system
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return None
-        except OSError:
-            pass
-        return "alive"
-    return None if fields[0] in ("Z", "X") else f"{boot} {fields[19]}"
+    held, _ = read_version(folder)
+    if held is not None and renewed_lately(held) and not is_dead(held):
+        raise LeaseError(in_use(folder, held))
 
 
 class LeaseWatch:

@@ -24,6 +24,8 @@ class RunInfo:
 
     started: seconds since 1970. versions: of what its output's bytes depend on.
     leased: whether the run holds a lease on the output folder, without which it may not commit.
+    outlives: whether it is a job on a cluster, which goes on without the process that started it; detached: whether
+    nobody waits for its end.
     repairs: of a repair, what the run that it repairs was asked for; run.json says that again.
     """
 
@@ -32,6 +34,8 @@ class RunInfo:
     started: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     leased: bool = False
+    outlives: bool = False
+    detached: bool = False
     repairs: RunSettings | None = None
 
     @property
