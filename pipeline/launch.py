@@ -84,6 +84,8 @@ def _stopped_by(error: Exception) -> RunError:
         kind, line = "", f"the job server or a worker is gone, or refused: {rpc[1]}"
     elif isinstance(error, grpc.FutureTimeoutError):
         kind, line = "", "no job server has answered; see --job_endpoint and --job_server_timeout"
+    elif java := re.findall(r"^Caused by: (?:[\w$]+\.)*([\w$]+: .+)$", text, re.MULTILINE):
+        kind, line = "", f"the cluster has failed it: {java[-1]}"
     else:
         kind, line = "", "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     line = re.sub(r" \[while running .*", "", line).strip()
