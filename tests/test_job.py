@@ -192,7 +192,7 @@ def test_a_grpc_error_is_one_readable_line(tmp_path: Path) -> None:
 
 def test_of_a_java_trace_the_first_cause_is_said() -> None:
     """As Beam's job server gives it when the JobManager has been killed, and knows the job no more."""
-    text = """Pipeline job-1 failed in state FAILED: java.lang.RuntimeException: [Internal server error., <Exception on server side:
+    text = """Pipeline job-1 failed in state FAILED: [Internal server error., <Exception on server side:
 java.util.concurrent.CompletionException: org.apache.flink.runtime.messages.FlinkJobNotFoundException: Could not find it
 \tat org.apache.flink.runtime.rest.handler.A.b(A.java:1)
 Caused by: org.apache.flink.runtime.messages.FlinkJobNotFoundException: Could not find Flink job (4eb3)
