@@ -125,6 +125,7 @@ def test_a_job_that_is_over_gives_its_lease_back_or_says_so_to_who_waits(
     end_job(str(tmp_path), "night", awaited=True)
     with pytest.raises(LeaseError, match="run night is over"):
         check_free(str(tmp_path))
+    assert ask_to_stop(str(tmp_path)) is None
     age(tmp_path, 61)
     began = time.monotonic()
     following = Lease(str(tmp_path), "next", "run")

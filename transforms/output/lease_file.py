@@ -68,7 +68,7 @@ def ask_to_stop(folder: str) -> str | None:
     Raises:
         PhotoError, FatalError: the lease cannot be read or written.
     """
-    while (found := look(folder)) is not None and found["alive"]:
+    while (found := look(folder)) is not None and found["alive"] and found.get("over") is not True:
         with storage.locked(f"{folder}/report"):
             held, version = read_version(folder)
             if held is not None and change(folder, held, version, {"stopping": True}):
