@@ -338,7 +338,7 @@ def check_beam(runner: str, others: Sequence[str], submits: bool = True, templat
         raise RequestError(f"{unknown[0]}: belongs to no flag; a pattern must be quoted: --manifest 'photos/*.jpg'")
     if unknown:
         hint = flag_meant(unknown[0])
-        raise RequestError(f"{unknown[0]}: neither whitesweep nor Beam knows this flag{hint}. See --help")
+        raise RequestError(f"{unknown[0]}: neither whitesweep nor Beam knows this flag{hint or '.'} See --help")
     arguments = runners.beam_arguments(runner, others)
     missing = None
     if runners.runner_name(runner) == "DataflowRunner":
