@@ -60,7 +60,7 @@ def make_maps(numbers: range, keys: list[str], source: str, output: str) -> list
 
 def make_output(source: str, output: Path, rows: int) -> None:
     """Make an output folder of many rows and maps from that of a run."""
-    real = pa.concat_tables(pq.read_table(shard, partitioning=None) for shard in newest_report(source))
+    real = pa.concat_tables(pq.read_table(shard, partitioning=None) for shard in newest_report(source).shards)
     real = real.filter(pc.is_valid(real["map_key"]))
     work = partial(make_maps, keys=real["map_key"].to_pylist(), source=source, output=str(output))
     with ProcessPoolExecutor(available_cpus(), get_context("spawn")) as pool:
@@ -99,7 +99,7 @@ def main() -> None:
     output = flags.work / "out"
     if not (output / "report/latest.json").exists():
         make_output(os.path.abspath(flags.source), output, flags.rows)
-    rows = sum(pq.read_metadata(shard).num_rows for shard in newest_report(str(output)))
+    rows = sum(pq.read_metadata(shard).num_rows for shard in newest_report(str(output)).shards)
     policies = [part for policy in flags.policy or ["0.7", "otsu"] for part in ("--policy", policy)]
     command = [sys.executable, "-m", "pipeline", "compare", "--from", str(output), *policies]
     took = measured([*command, "--output", str(flags.work / "comparison")])

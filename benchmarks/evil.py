@@ -218,7 +218,7 @@ def run(folder: Path, name: str, rows: list[tuple[str, str]], workers: str) -> t
     exit_code = subprocess.run(command).returncode
     seconds = time.perf_counter() - began
     found = {}
-    for shard in newest_report(str(output)):
+    for shard in newest_report(str(output)).shards:
         for row in pq.ParquetFile(shard).read().to_pylist():
             found[row["id"]] = (row["code"] or row["status"], row["output_sha256"])
     return seconds, exit_code, found

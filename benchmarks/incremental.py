@@ -22,6 +22,7 @@ from pathlib import Path
 
 from transforms import storage
 from transforms.output.commit import ShardSummary, commit
+from transforms.output.earlier import Report
 from transforms.output.maps import map_key
 from transforms.output.naming import output_name
 from transforms.output.run import RunInfo
@@ -74,7 +75,7 @@ def make_catalog(folder: Path, photos: list[Path], rows: int) -> None:
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
     info = RunInfo(RunSettings(str(folder / "out")), "made")
     for shard, rows_of_it in outcomes.items():
-        write_shard(info, (), shard, shard_count(rows), [Packed.of(rows_of_it)])
+        write_shard(info, Report(), shard, shard_count(rows), [Packed.of(rows_of_it)])
     commit(info, ShardSummary(0, Counter(processed=rows)), rows, [], shard_count(rows))
 
 

@@ -16,6 +16,7 @@ from pipeline.signals import StoppedError
 from pipeline.telling import Handler, as_json, handler
 from transforms.credentials import without_secrets
 
+WITHOUT_BEAM = ("status", "stop", "review", "history", "rollback", "publish", "discard")
 KEPT = "what was finished is kept"
 GOES_ON = "the same command goes on from there"
 
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; give its exit code."""
     try:
         flags, others = parse(arguments)
-        if flags.command in ("status", "stop", "review") and others:  # which have no Beam to hand them to
+        if flags.command in WITHOUT_BEAM and others:  # which have no Beam to hand them to
             raise RequestError(f"{others[0]}: {flags.command} does not know this flag. See --help")
         if flags.command == "status":
             from pipeline.status import status
@@ -34,6 +35,10 @@ def main(arguments: Sequence[str]) -> int:
             from pipeline.stop import stop
 
             return stop(flags)
+        if flags.command in ("history", "rollback", "publish", "discard"):
+            from pipeline import releases
+
+            return int(getattr(releases, flags.command)(flags))
         if flags.command == "review":
             from pipeline.review.write import review
 

@@ -19,8 +19,9 @@ from pipeline.options import absolute, check_beam, check_output
 from transforms import decisions, storage
 from transforms.compare import COLUMNS, MappedRow
 from transforms.errors import PhotoError
-from transforms.output.earlier import NoReportError, newest_report, newest_run
+from transforms.output.earlier import Report, newest_report
 from transforms.output.history import newest_settings
+from transforms.output.latest import NoReportError, newest_run
 from transforms.output.maps import load_map
 from transforms.output.run import read_run, record_of
 from transforms.pixels.policy import Policy, PolicyError, parse_canonical
@@ -38,7 +39,7 @@ class CompareRequest:
     """
 
     source: str
-    shards: list[str]
+    report: Report
     output: str
     first: Policy
     second: Policy
@@ -59,7 +60,7 @@ def check_compare(flags: argparse.Namespace, others: Sequence[str]) -> CompareRe
     output, source = check_output(flags.output), absolute(flags.from_dir)
     try:
         policies = list(map(load_policy, flags.policy))
-        shards = newest_report(source)
+        report = newest_report(source)
     except PolicyError as error:
         raise RequestError(str(error)) from error
     except NoReportError as error:
@@ -67,14 +68,14 @@ def check_compare(flags: argparse.Namespace, others: Sequence[str]) -> CompareRe
     if len(policies) == 1:
         policies.insert(0, _in_force(source))
     first, second = policies
-    return CompareRequest(source, shards, output, first, second, _decisions(source), arguments, flags.verbose)
+    return CompareRequest(source, report, output, first, second, _decisions(source), arguments, flags.verbose)
 
 
 def _decisions(source: str) -> str | None:
     """Find the decisions in force; none if run.json does not tell of any."""
     if not (newest_settings(source) or {}).get("decisions"):
         return None
-    file = f"{source}/{record_of(newest_run(source)['run_id'])}/{decisions.NAME}"
+    file = f"{source}/{record_of(newest_run(source).run_id)}/{decisions.NAME}"
     try:
         decisions.read_decisions(file)
     except decisions.DecisionsError as error:
@@ -97,7 +98,7 @@ def compare(request: CompareRequest, names: Sequence[str]) -> int:
         request.verbose,
         lambda root: build_compare(
             root,
-            request.shards,
+            request.report,
             f"{request.source}/maps",
             request.first,
             request.second,
@@ -136,7 +137,7 @@ def draw_sheet(request: CompareRequest, changed: list[dict[str, Any]], names: Se
     names: of A and B.
     """
     try:
-        settings = read_run(request.source, newest_run(request.source)["run_id"])["settings"]
+        settings = read_run(request.source, newest_run(request.source).run_id)["settings"]
         folders, allow_private = settings["manifest_folders"], settings["allow_private_addresses"]
     except (NoReportError, PhotoError, ValueError, KeyError, TypeError):
         folders, allow_private = [], False  # the maps are drawn in place of the photos

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -60,8 +58,8 @@ def demo(flags: argparse.Namespace, others: Sequence[str]) -> int:
 
 def read_report(request: RunRequest) -> list[dict[str, Any]]:
     """Read the rows of a run's report, sorted by id."""
-    shards = newest_report(request.info.folder)
-    rows = [row for shard in shards for row in pq.read_table(io.BytesIO(storage.read(shard).data)).to_pylist()]
+    report = newest_report(request.info.folder)
+    rows = [row for at in range(len(report)) for row in report.read(at).to_pylist()]
     return sorted(rows, key=lambda row: str(row["id"]))
 
 

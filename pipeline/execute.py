@@ -6,8 +6,9 @@ import logging
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from pipeline.errors import RequestError, RunError
@@ -24,14 +25,15 @@ from transforms.decisions import NAME as DECISIONS
 from transforms.differences import differences
 from transforms.ending import STOPPED
 from transforms.errors import FatalError, PhotoError
-from transforms.output.cleanup import retire, sweep
-from transforms.output.earlier import BrokenReportError, NoReportError, newest_run, read_table
+from transforms.output.cleanup import remove_unnamed, retire, sweep
+from transforms.output.earlier import Report
 from transforms.output.forecast import Rates, rates_of
 from transforms.output.history import newest_settings, recent_runs
+from transforms.output.latest import BrokenReportError, NoReportError, in_force, names_of, newest_run, settle_names
 from transforms.output.lease import Lease, LeaseError
-from transforms.output.run import RunInfo, discard_shards, read_run, record_stop
+from transforms.output.run import RunInfo, discard_shards, is_candidate, read_run, record_stop
 from transforms.plan import PlanConfig
-from transforms.settings import RunSettings
+from transforms.settings import NAMES, RunSettings
 
 
 def run(request: RunRequest) -> int:
@@ -88,7 +90,17 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         # Only now, as the run before may have completed while we waited for it.
         earlier = find_report(request.settings.earlier_folder, needed=False)
         decisions = keep_decisions(request)
-        plan = PlanConfig(request.settings, earlier, request.damaged, decisions, rows_of(request.settings, earlier))
+        plan = PlanConfig(
+            request.settings,
+            earlier,
+            request.damaged,
+            decisions,
+            rows_of(request.settings, earlier),
+            names_of(request.settings.earlier_folder) or NAMES[0],
+        )
+        if request.settings.keeps_pictures:
+            settle_names(info.folder, request.settings.names)
+            info = replace(info, doubt=doubt_of(request.settings))
         rates = say_differences(request.settings)
         with stopping_gently(lease.ask_to_stop), told(info):
             here = run_graph(
@@ -109,7 +121,8 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         if lease.is_held():
             then()
             try:
-                retire(info.folder, request.settings.keep_reports)
+                if retire(info.folder, request.settings.keep_reports) and request.settings.keeps_pictures:
+                    remove_unnamed(info.folder, info.run_id)
             except (NoReportError, FatalError, PhotoError, OSError) as error:  # the next run tries again
                 logging.getLogger("whitesweep").warning("old reports stay: %s", error)
         return read_run(info.folder, info.run_id)
@@ -143,6 +156,19 @@ def _ending(error: Exception, lease: Lease) -> tuple[str, int]:
     return str(error), 1
 
 
+def doubt_of(settings: RunSettings) -> str | None:
+    """Say why a release is not to be published unseen: one of the same settings was rolled back, and nothing since."""
+    latest = in_force(settings.output)
+    back = None if latest is None else latest.rolled_back
+    if back is None or settings.redo == "damaged":
+        return None
+    try:
+        told = differences(read_run(settings.output, back.run_id)["settings"], settings.record())
+    except (PhotoError, ValueError, KeyError, TypeError):
+        told = []
+    return None if told else f"run {back.run_id}, which was rolled back, had the same settings"
+
+
 def keep_decisions(request: RunRequest) -> str | None:
     """Write what is decided on single rows into the run's record, where workers find it, and whoever looks back."""
     if request.decisions is None:
@@ -155,9 +181,9 @@ def keep_decisions(request: RunRequest) -> str | None:
     return uri
 
 
-def rows_of(settings: RunSettings, shards: Sequence[str]) -> int:
+def rows_of(settings: RunSettings, report: Report) -> int:
     """Count the rows of the report before, where that is needed."""
-    return sum(len(read_table(shard, ["id"])) for shard in shards) if settings.only else 0
+    return sum(len(report.read(at, ["id"])) for at in range(len(report))) if settings.only else 0
 
 
 def say_differences(settings: RunSettings) -> Rates | None:
@@ -175,8 +201,8 @@ def say_differences(settings: RunSettings) -> Rates | None:
 def _may_be_committed(info: RunInfo) -> bool:
     """Tell whether a run may have completed, and only what came after went wrong."""
     try:
-        return newest_run(info.folder)["run_id"] == info.run_id
+        return newest_run(info.folder).run_id == info.run_id or is_candidate(info.folder, info.run_id)
     except BrokenReportError:  # latest.json cannot be read just now
         return True
     except NoReportError:
-        return False
+        return is_candidate(info.folder, info.run_id)

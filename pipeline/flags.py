@@ -17,6 +17,7 @@ from transforms.pixels.decode import Limits
 from transforms.pixels.encode import ENCODINGS
 from transforms.pixels.methods import DEFAULT_METHOD, DEFAULT_POLICY, METHODS
 from transforms.pixels.upsample import INTERPOLATIONS
+from transforms.settings import NAMES
 from weights.architecture import MODELS
 
 PROGRAM = "run_pipeline.sh"
@@ -210,11 +211,18 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         "--review", action="store_true", help="at the end, write the page that the command `review` writes"
     )
     run.add_argument(
+        "--names",
+        choices=NAMES,
+        help="fingerprint: what a picture shows is in its name too, so that none is overwritten, and a report is "
+        "published, or taken back, with all of its pictures at once (default: as the output is, else stable)",
+    )
+    run.add_argument(
         "--keep_reports",
         type=int,
         default=30,
         metavar="N",
-        help="remove older reports than the newest N, but none that was the newest within a week "
+        help="remove older reports than the newest N, but none that was the newest within a week; with fingerprints, "
+        "also the pictures and maps that no report names any more "
         "(default: %(default)s)",
     )
     run.add_argument(
@@ -255,6 +263,12 @@ def make_parser() -> Parser:
         allow_abbrev=False,
     )
     _add_paths(run_parser)
+    run_parser.add_argument(
+        "--from",
+        dest="from_dir",
+        metavar="DIR",
+        help="start a new output from another one: pictures and maps that hold are linked, or copied by the bucket",
+    )
     add_network(run_parser)
     _add_incremental(run_parser)
     _add_only(run_parser)
@@ -364,6 +378,37 @@ def make_parser() -> Parser:
         allow_abbrev=False,
     )
     review_parser.add_argument("--output", required=True, metavar="DIR", help="the output folder")
+    review_parser.add_argument(
+        "--run", metavar="RUN", help="another release than the one in force, such as a candidate"
+    )
+    history_parser = commands.add_parser(
+        "history",
+        help="see the releases of an output folder: what each changed, and what it keeps alive",
+        description="List the releases of an output folder, the newest first: when, by what, which settings differ "
+        "from the release before, rows, and the bytes of pictures that no other release has. Nothing is written.",
+        allow_abbrev=False,
+    )
+    history_parser.add_argument("--output", required=True, metavar="DIR", help="the output folder")
+    history_parser.add_argument(
+        "--keep_reports", type=int, metavar="N", help="say also what a run with this --keep_reports would remove"
+    )
+    history_parser.add_argument("--json", action="store_true", help="print JSON")
+    for name, said, more in (
+        ("rollback", "take a release back: the one before comes into force", "Nothing is rendered or copied."),
+        ("publish", "bring a candidate into force", "The release in force must be the one that it was made from."),
+        ("discard", "remove a candidate", "Pictures and maps that only it names go when reports are next removed."),
+    ):
+        parser_of = commands.add_parser(
+            name,
+            help=said,
+            description=f"{said[0].upper()}{said[1:]}. {more} For outputs with fingerprints (--names fingerprint).",
+            allow_abbrev=False,
+        )
+        parser_of.add_argument("--output", required=True, metavar="DIR", help="the output folder")
+        if name == "rollback":
+            parser_of.add_argument("--to", metavar="RUN", help="the release to go back to (default: the one before)")
+        else:
+            parser_of.add_argument("run", metavar="RUN", help="the candidate, as `history` names it")
     demo_parser = commands.add_parser(
         "demo",
         help="make a small sample catalog and run it (what no command at all does)",

@@ -5,6 +5,7 @@ What happens to one photo is in transforms/process.py, and then in deliver.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -13,6 +14,7 @@ from transforms.compare import CompareMaps, WriteComparison
 from transforms.counts import sum_counts, write_counts
 from transforms.hold import HoldBrakes
 from transforms.manifest import Batch, ManifestFile, ReadManifests
+from transforms.output.earlier import Report
 from transforms.output.forecast import Rates
 from transforms.output.lease import lease_watch
 from transforms.output.run import RunInfo
@@ -64,14 +66,22 @@ def build_plan(root: beam.Pipeline, manifests: list[ManifestFile], plan: PlanCon
     counts | "SumCounts" >> beam.CombineGlobally(sum_counts) | "Write" >> beam.Map(write_counts, file)
 
 
-def build_verify(root: beam.Pipeline, folder: str, shards: list[str], verdict: str) -> None:
+def build_verify(
+    root: beam.Pipeline,
+    folder: str,
+    run_id: str,
+    report: Report,
+    others: Sequence[Report],
+    names: str,
+    verdict: str,
+) -> None:
     """Compare what is in an output folder with what its report says, and write the verdict to a file."""
-    root | "Verify" >> Verify(folder, shards, verdict)
+    root | "Verify" >> Verify(folder, run_id, report, others, names, verdict)
 
 
 def build_compare(
     root: beam.Pipeline,
-    shards: list[str],
+    report: Report,
     maps_folder: str,
     first: Policy,
     second: Policy,
@@ -80,6 +90,8 @@ def build_compare(
 ) -> None:
     """Compare two policies on every map that a report names, and write what would change."""
     comparisons = (
-        root | "ListShards" >> beam.Create(shards) | "CompareMaps" >> CompareMaps(maps_folder, first, second, decisions)
+        root
+        | "ListShards" >> beam.Create(list(range(len(report))))
+        | "CompareMaps" >> CompareMaps(report, maps_folder, first, second, decisions)
     )
     comparisons | "WriteComparison" >> WriteComparison(output)

@@ -27,13 +27,15 @@ from transforms.brakes import Brakes
 from transforms.decisions import Decisions
 from transforms.errors import PhotoError
 from transforms.manifest import ManifestError, ManifestFile, find_manifests
-from transforms.output.earlier import BrokenReportError, NoReportError, newest_report
+from transforms.output.earlier import Report, newest_report
 from transforms.output.history import newest_settings
+from transforms.output.latest import BrokenReportError, NoReportError, names_of
+from transforms.output.lease import LeaseError, check_free
 from transforms.output.run import RunInfo
 from transforms.pixels.decode import Limits
 from transforms.pixels.sharpen import Sharpening
 from transforms.selection import SelectionError, read_selection
-from transforms.settings import RunSettings
+from transforms.settings import NAMES, RunSettings
 
 if TYPE_CHECKING:
     from model.engine import EngineConfig
@@ -81,9 +83,45 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
     """
     settings, beam_arguments = check_settings(flags, others)
     settings = choose_rows(settings, flags)
+    if flags.from_dir is not None:
+        settings = replace(settings, start_from=_start_from(settings.output, absolute(flags.from_dir)))
+    find_report(settings.earlier_folder, needed=settings.start_from is not None)
     find_report(settings.output, needed=flags.retry_failed or bool(settings.only))
     settings = _with_engine(settings, flags, others)
     return _request_of(settings, flags, beam_arguments)
+
+
+def _start_from(output: str, folder: str) -> str | None:
+    """Give the folder that a run starts from; None once it has a report of its own to start from.
+
+    Raises:
+        RequestError: it is the output itself, or somebody writes there.
+    """
+    if folder == output:
+        raise RequestError(f"--from {folder}: is the output itself; an output starts from what it has, without --from")
+    if len(find_report(output, needed=False)):
+        logging.getLogger("whitesweep").info("--from is not used any more: %s has a report of its own", output)
+        return None
+    try:
+        check_free(folder)
+    except LeaseError as error:
+        raise RequestError(f"--from {error}") from error
+    return folder
+
+
+def choose_names(output: str, asked: str | None) -> str:
+    """Tell how the pictures of an output are named: as they are there, or as is asked for. It has one way back: none.
+
+    Raises:
+        RequestError: stable names are asked for where fingerprints are.
+    """
+    try:
+        settled = names_of(output)
+    except BrokenReportError as error:
+        raise RequestError(f"--output {error}") from error
+    if asked == NAMES[0] and settled not in (None, asked):
+        raise RequestError("--names stable: pictures here have fingerprints; give another --output, --from this one")
+    return asked or settled or NAMES[0]
 
 
 def choose_rows(settings: RunSettings, flags: argparse.Namespace) -> RunSettings:
@@ -185,20 +223,20 @@ def make_request(
     return RunRequest(settings, found, info, beam_arguments, verbose)
 
 
-def find_report(folder: str, needed: bool) -> tuple[str, ...]:
-    """List the shards of the newest report of an output folder; none if there is none and none is needed.
+def find_report(folder: str, needed: bool) -> Report:
+    """List the files of the newest report of an output folder; none if there is none and none is needed.
 
     Raises:
         RequestError: there is none, or it is not whole.
     """
     try:
-        return tuple(newest_report(folder))
+        return newest_report(folder)
     except BrokenReportError as error:
         raise RequestError(f"{error}; remove {folder}/report to start afresh, from maps and pictures") from error
     except NoReportError as error:
         if needed:
             raise RequestError(f"nothing to start from: {error}") from error
-        return ()
+        return Report()
 
 
 def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[RunSettings, list[str]]:
@@ -222,8 +260,14 @@ def check_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[Ru
         keep_metadata=flags.keep_metadata,
         profile=flags.profile,
     )
+    names = flags.names or NAMES[0] if dry_run else choose_names(output, flags.names)
+    if names != NAMES[0] and getattr(flags, "prune", False):
+        raise RequestError(
+            "--prune: pictures with fingerprints go with the last report that names them (--keep_reports); drop --prune"
+        )
     settings = RunSettings(
         output=output,
+        names=names,
         command=flags.command,
         manifests=tuple(storage.join(os.getcwd(), pattern) for pattern in flags.manifest),
         sharpening=Sharpening(percent=flags.sharpen),

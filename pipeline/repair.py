@@ -19,10 +19,11 @@ from transforms import storage
 from transforms.brakes import Brakes
 from transforms.decisions import NAME as DECISIONS
 from transforms.errors import PhotoError
-from transforms.output.cleanup import list_runs, sweep
-from transforms.output.earlier import newest_report, newest_run
+from transforms.output.cleanup import sweep
+from transforms.output.earlier import newest_report
+from transforms.output.latest import newest_run
 from transforms.output.maps import map_key
-from transforms.output.run import read_run, record_of
+from transforms.output.run import list_runs, read_run, record_of
 from transforms.pixels.sharpen import Sharpening
 from transforms.settings import MapOrigin, MapSettings, RunSettings, SettingsError
 from transforms.verify import Difference, read_made, write_verdict
@@ -43,7 +44,7 @@ def repair(folder: str, differences: Sequence[Difference], flags: argparse.Names
         RequestError, RunError: the repair cannot be done.
     """
     try:
-        settings = RunSettings.read(read_run(folder, newest_run(folder)["run_id"])["settings"])
+        settings = RunSettings.read(read_run(folder, newest_run(folder).run_id)["settings"])
     except SettingsError as error:
         message = f"{folder}: run.json does not tell how its report was made: {error}; run again, and repair then"
         raise RunError(message, dead_end=True) from error
@@ -51,10 +52,10 @@ def repair(folder: str, differences: Sequence[Difference], flags: argparse.Names
     if hidden := [manifest for manifest in settings.manifests if "***@" in manifest]:
         message = f"{hidden[0]}: no report keeps a password; remove the pictures that differ, and run again as before"
         raise RunError(message, dead_end=True)
-    shards = newest_report(folder)
-    before = read_made(shards, ids)
+    report = newest_report(folder)
+    before = read_made(report, ids)
     usual, percents = None, _percents(folder, settings)
-    for row in read_made(shards[:1]).values():
+    for row in read_made(report).values():
         usual = usual or _made_with(row, percents)
     lost = {one.id for one in differences if one.problem in MAP_PROBLEMS or one.name.startswith("maps/")}
     groups: dict[MapSettings | None, set[str]] = defaultdict(set)
@@ -166,5 +167,5 @@ def _request(
             raise RequestError(f"weights of sha256 {origin.weights_sha256[:12]}… for {origin.model} are not here")
     request = make_request(settings, before.manifests, check_beam(flags.runner, others), flags.verbose)
     if before.decisions is not None:
-        request = decide(request, f"{folder}/{record_of(newest_run(folder)['run_id'])}/{DECISIONS}")
+        request = decide(request, f"{folder}/{record_of(newest_run(folder).run_id)}/{DECISIONS}")
     return replace(request, info=replace(request.info, repairs=before))

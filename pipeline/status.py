@@ -13,8 +13,8 @@ from transforms import storage
 from transforms.credentials import without_secrets
 from transforms.elsewhere import read_reports
 from transforms.errors import PhotoError
-from transforms.output.earlier import NoReportError, newest_run
 from transforms.output.history import recent_runs
+from transforms.output.latest import NoReportError, newest_run
 from transforms.output.lease_file import look
 from transforms.tracking import PHASES, in_words
 
@@ -49,7 +49,7 @@ def look_at(folder: str) -> dict[str, Any]:
         problems.append(f"{folder}/report/progress.json: not JSON")
     newest = None
     try:
-        newest = newest_run(folder)["run_id"]
+        newest = newest_run(folder).run_id
     except NoReportError as error:
         problems.append(str(error))
     at_work = look(folder)

@@ -16,9 +16,12 @@ from pipeline.options import absolute, check_beam
 from pipeline.repair import repair
 from transforms import storage
 from transforms.errors import FatalError, PhotoError, in_one_line
-from transforms.output.earlier import NoReportError, newest_report, newest_run
+from transforms.output.earlier import report_of
+from transforms.output.latest import NoReportError, names_of, newest_run
 from transforms.output.lease import LeaseError, check_free
+from transforms.output.releases import releases
 from transforms.output.run import read_run
+from transforms.settings import NAMES
 from transforms.verify import PROBLEMS, Difference, Verdict, read_verdict, write_verdict
 
 SHOWN = 10
@@ -52,7 +55,11 @@ def verify(flags: argparse.Namespace, others: Sequence[str]) -> int:
 def _verify(folder: str, arguments: list[str], flags: argparse.Namespace) -> Verdict:
     try:
         check_free(folder)
-        shards, run = newest_report(folder), read_run(folder, newest_run(folder)["run_id"])
+        latest = newest_run(folder)
+        report, run = report_of(folder, latest), read_run(folder, latest.run_id)
+        names = names_of(folder) or NAMES[0]
+        kept = [] if names == NAMES[0] else [one.latest for one in releases(folder) if one.run_id != latest.run_id]
+        others = [report_of(folder, one) for one in kept]
     except LeaseError as error:
         raise RequestError(f"--output {error}") from error
     except (NoReportError, PhotoError, ValueError) as error:
@@ -60,7 +67,9 @@ def _verify(folder: str, arguments: list[str], flags: argparse.Namespace) -> Ver
     with tempfile.TemporaryDirectory(prefix="whitesweep-") as temporary:
         here = runners.is_local(flags.runner, arguments)
         uri = f"{temporary if here else f'{folder}/report'}/verdict.parquet"
-        run_graph(arguments, flags.verbose, lambda root: build_verify(root, folder, shards, uri))
+        run_graph(
+            arguments, flags.verbose, lambda root: build_verify(root, folder, latest.run_id, report, others, names, uri)
+        )
         verdict = read_verdict(uri)
         storage.delete(uri)
     if verdict.rows != run.get("rows"):

@@ -15,7 +15,7 @@ from conftest import BRAKES_OFF, digests, draw_product, newest, record, report_r
 from gs import emulator
 
 from transforms import storage
-from transforms.output.earlier import load_table
+from transforms.output.earlier import Report, load_table
 
 pytestmark = pytest.mark.usefixtures("u2netp")
 MODEL = ("--model", "u2netp")
@@ -266,7 +266,7 @@ def test_a_report_without_the_newest_column_is_read_with_nulls(shop: Path) -> No
     (shard,) = newest(shop / "out").glob("part-*")
     table = pq.ParquetFile(shard).read().drop_columns(["quality"])
     pq.write_table(table.replace_schema_metadata({"whitesweep.report": "3"}), shard)
-    assert load_table([str(shard)], 0, 1).column("quality").null_count == len(table)
+    assert load_table(Report((str(shard),)), 0, 1).column("quality").null_count == len(table)
     assert again(shop)["statuses"] == {"failed": 1, "unchanged": 6}
 
 

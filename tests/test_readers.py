@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from transforms.output.commit import Gone, commit
+from transforms.output.earlier import Report
 from transforms.output.run import RunInfo
 from transforms.output.schema import ReportRow
 from transforms.report import write_empty_shards, write_shard
@@ -29,7 +30,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ReportRow(f"id{n}", f"{n}.jpg", "hat", {"price": "7"}, "processed", width=None if n % 2 else 1200)
         for n in range(ROWS)
     ]
-    total = write_shard(info, (), 0, 2, [Packed.of([Outcome(row, Effort()) for row in rows])])
+    total = write_shard(info, Report(), 0, 2, [Packed.of([Outcome(row, Effort()) for row in rows])])
     commit(info, write_empty_shards(info, [total], 2), ROWS, [Gone("away", "images/away.jpg")], 2)
     return tmp_path / info.report
 

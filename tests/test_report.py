@@ -22,6 +22,7 @@ from transforms import network, report, storage
 from transforms.errors import FatalError, PhotoError
 from transforms.output import schema
 from transforms.output.commit import Committed, Gone, ShardSummary, commit
+from transforms.output.earlier import Report
 from transforms.output.lease import Lease
 from transforms.output.lease_file import standing
 from transforms.output.run import RunInfo
@@ -84,7 +85,7 @@ def test_the_network_has_gone_when_the_report_is_written(tmp_path: Path, monkeyp
     gone = weakref.ref(network.the_engine(EngineConfig(WeightsFile("u2netp", "/weights", ""), "cpu", "fp32")))
     assert gone() is not None
     monkeypatch.setattr(storage, "write", lambda *_, **__: written.append(gone() is None))
-    write_shard(info(tmp_path), (), 0, 1, [])
+    write_shard(info(tmp_path), Report(), 0, 1, [])
     assert written == [True]
 
 
@@ -114,7 +115,7 @@ def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch:
     three = [Outcome(row, Effort({"read": 0.5}, Counter(photos_read=1))) for row in rows(3)]
 
     def total() -> ShardSummary:
-        return write_empty_shards(info(tmp_path), [write_shard(info(tmp_path), (), 0, 2, [Packed.of(three)])], 2)
+        return write_empty_shards(info(tmp_path), [write_shard(info(tmp_path), Report(), 0, 2, [Packed.of(three)])], 2)
 
     with pytest.raises(FatalError, match="4 rows were read and 3 reported"):
         commit(info(tmp_path), total(), 4, [], 0)
@@ -130,8 +131,10 @@ def test_a_commit_fills_in_empty_shards_and_adds_up(tmp_path: Path, monkeypatch:
         "part-00000-of-00002.parquet",
         "part-00001-of-00002.parquet",
     ]
-    assert json.loads((tmp_path / "report/latest.json").read_text()) == {"run_id": "r1", "report": "report/run=r1"}
-    second = write_shard(info(tmp_path), (), 1, 2, [Packed.of([Outcome(failed, Effort())])])
+    latest = json.loads((tmp_path / "report/latest.json").read_text())
+    assert (latest["run_id"], latest["report"]) == ("r1", "report/run=r1")
+    assert [(move["run_id"], move["why"]) for move in latest["moves"]] == [("r1", "run")]
+    second = write_shard(info(tmp_path), Report(), 1, 2, [Packed.of([Outcome(failed, Effort())])])
     assert second.codes == {"not_found": 1}
     assert second.failures[0]["id"] == "z"
 
@@ -195,7 +198,7 @@ def test_a_run_that_slept_at_the_last_moment_does_not_replace_a_newer_report(
     def look(run: RunInfo) -> None:
         looks.append(run)
         if len(looks) == 2:  # the last one: another run takes over and is done before this one wakes
-            latest.write_text('{"run_id": "a newer one"}')
+            latest.write_text('{"run_id": "a newer one", "report": "report/run=newer"}')
 
     monkeypatch.setattr("transforms.output.commit._refuse_taken_over", look)
     with pytest.raises(FatalError, match=r"latest\.json: another run was faster"):
@@ -209,7 +212,7 @@ def test_a_report_that_cannot_be_written_stops_the_run(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(storage, "write", fail)
     with pytest.raises(FatalError, match="the report cannot be written: disk on fire"):
-        write_shard(info(tmp_path), (), 0, 1, [])
+        write_shard(info(tmp_path), Report(), 0, 1, [])
 
 
 def test_a_run_that_lost_its_lease_does_not_commit(tmp_path: Path) -> None:
@@ -226,7 +229,7 @@ def test_a_run_that_lost_its_lease_does_not_commit(tmp_path: Path) -> None:
 
 def test_arrows_compute_functions_wait_until_a_report_is_written(tmp_path: Path) -> None:
     """They take 7 MB, and only the photos before that are at the peak of a run."""
-    write_shard(info(tmp_path), (), 0, 1, [Packed.of([Outcome(row, Effort()) for row in rows(3)])])
+    write_shard(info(tmp_path), Report(), 0, 1, [Packed.of([Outcome(row, Effort()) for row in rows(3)])])
     shard = str(tmp_path / "report/run=r1/part-00000-of-00001.parquet")
     reading = f"""
 import os, sys
@@ -238,8 +241,8 @@ class NoPandas:  # it is here for the tests alone, and Arrow would take it with 
 
 sys.meta_path.insert(0, NoPandas)
 import pipeline.execute, pipeline.options
-from transforms.output.earlier import load_table
-assert len(load_table([{shard!r}], 0, 1)) == 3
+from transforms.output.earlier import Report, load_table
+assert len(load_table(Report(({shard!r},)), 0, 1)) == 3
 assert "pyarrow.compute" not in sys.modules
 os._exit(0)  # as every command ends; Arrow's threads may abort a Python that ends by itself (apache/arrow#34314)
 """

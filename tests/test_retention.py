@@ -12,7 +12,8 @@ from conftest import draw_product, newest, run
 from transforms import storage
 from transforms.errors import FatalError
 from transforms.output import cleanup
-from transforms.output.cleanup import is_complete, list_runs, retire, sweep
+from transforms.output.cleanup import retire, sweep
+from transforms.output.run import is_complete, list_runs
 
 WEEK = 7 * 24 * 3600.0
 FILES = {"part-00000-of-00002.parquet", "part-00001-of-00002.parquet", "run.json"}

@@ -24,6 +24,7 @@ from pipeline.review.write import PAGE, script, write_review
 from transforms import storage
 from transforms.decisions import read_decisions
 from transforms.output.commit import commit
+from transforms.output.earlier import Report
 from transforms.output.maps import store_map
 from transforms.output.run import RunInfo
 from transforms.output.schema import ReportRow, shard_of
@@ -79,7 +80,7 @@ def report(folder: Path, rows: list[ReportRow], run_id: str = RUN, decisions: st
     info = RunInfo(settings, run_id, 1767225600.0)
     parts = [[one for one in rows if shard_of(one.id, shards) == shard] for shard in range(shards)]
     packed = [[Packed.of([Outcome(one, Effort()) for one in part])] for part in parts]
-    totals = [write_shard(info, (), shard, shards, part) for shard, part in enumerate(packed)]
+    totals = [write_shard(info, Report(), shard, shards, part) for shard, part in enumerate(packed)]
     commit(info, write_empty_shards(info, totals, shards), len(rows), [], shards)
     return info
 
@@ -414,7 +415,7 @@ def test_it_is_written_into_a_bucket(monkeypatch: pytest.MonkeyPatch, capsys: py
     with emulator(monkeypatch, "bucket"):
         out = "gs://bucket/white"
         info = RunInfo(RunSettings(out, folders=("gs://bucket/photos",)), RUN, 1767225600.0)
-        total = write_shard(info, (), 0, 1, [Packed.of([Outcome(row("a", 0.5), Effort())])])
+        total = write_shard(info, Report(), 0, 1, [Packed.of([Outcome(row("a", 0.5), Effort())])])
         commit(info, write_empty_shards(info, [total], 1), 1, [], 1)
         assert run("review", "--output", out) == 0
         assert capsys.readouterr().out == f"review: {out}/review/index.html\n"

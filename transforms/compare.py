@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from transforms import storage
 from transforms.decisions import decisions_at, rule_of
 from transforms.output.commit import PARQUET
-from transforms.output.earlier import read_mapped
+from transforms.output.earlier import Report
 from transforms.output.maps import load_map
 from transforms.output.run import JSON
 from transforms.output.schema import columns
@@ -25,6 +25,7 @@ from transforms.pixels.threshold import make_mask
 from weights.architecture import SIDE
 
 MOST_CHANGED = 100
+BATCH = 10_000
 TABLE = "comparison.parquet"
 
 
@@ -57,10 +58,12 @@ COLUMNS = [field.name for field in fields(MappedRow)]
 SCHEMA = pa.schema(columns(Comparison), metadata={"whitesweep.comparison": "1"})
 
 
-def read_rows(shard: str) -> Iterator[MappedRow]:
-    """Read from a report's shard the rows that have a map."""
-    for row in read_mapped(shard, COLUMNS):
-        yield MappedRow(**{**row, "attributes": dict(row["attributes"])})
+def read_rows(at: int, report: Report) -> Iterator[MappedRow]:
+    """Read from one shard of a report the rows that have a map."""
+    for batch in report.read(at, COLUMNS).to_batches(BATCH):
+        for row in batch.to_pylist():
+            if row["map_key"] is not None:
+                yield MappedRow(**{**row, "attributes": dict(row["attributes"])})
 
 
 def compare_row(
@@ -141,15 +144,16 @@ def write_comparison(folder: str, comparisons: Iterable[Comparison]) -> dict[str
 class CompareMaps(beam.PTransform):
     """Compare two policies on every row of a report."""
 
-    def __init__(self, maps_folder: str, first: Policy, second: Policy, decisions: str | None) -> None:
+    def __init__(self, report: Report, maps_folder: str, first: Policy, second: Policy, decisions: str | None) -> None:
         super().__init__()
+        self.report = report
         self.settings = (maps_folder, first, second, decisions)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        """Map a PCollection of shard names to one of Comparison."""
+        """Map a PCollection of numbers of the report's shards to one of Comparison."""
         return (
             shards
-            | "ReadRows" >> beam.FlatMap(read_rows)
+            | "ReadRows" >> beam.FlatMap(read_rows, self.report)
             | "Spread" >> beam.Reshuffle()  # a shard holds a hundred thousand rows
             | "CompareRow" >> beam.Map(compare_row, *self.settings)
         )

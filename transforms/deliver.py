@@ -83,8 +83,10 @@ def _deliver(
         _remove_all(row, info, effort, "no_subject")
         failure = Failure("threshold", "no_subject", NO_SUBJECT)
         return Outcome(_with_failure(report, failure), effort, failure)
-    output = output_name(report.id, ENCODINGS[cutout.format].extension)
-    uri, sha256 = f"{info.folder}/{output}", hashlib.sha256(cutout.data).hexdigest()
+    sha256 = hashlib.sha256(cutout.data).hexdigest()
+    fingerprint = sha256 if info.settings.keeps_pictures else None
+    output = output_name(report.id, ENCODINGS[cutout.format].extension, fingerprint)
+    uri = f"{info.folder}/{output}"
     if storage.same_file(uri, row.source):
         raise StepError(Failure("write", "write_failed", f"{uri}: is the photo itself; use another --output"))
     # What is there decides, not what a report says of it: a run that was killed has written pictures of which no report
@@ -96,7 +98,7 @@ def _deliver(
             effort.counts["images_written"] += 1
     left = []
     for present in row.present:
-        if present == output:
+        if present == output or info.settings.keeps_pictures:
             continue
         try:  # of another format, of which this is the successor
             with effort.step("write"):
@@ -130,8 +132,8 @@ def _drop(row: PlannedRow, report: ReportRow, info: RunInfo, effort: Effort) -> 
 
 
 def _remove_all(row: PlannedRow, info: RunInfo, effort: Effort, why: Reason) -> None:
-    """Remove a row's pictures: under this policy none is to be seen."""
-    for present in row.present:
+    """Remove a row's pictures: under this policy none is to be seen. What another release names stays."""
+    for present in () if info.settings.keeps_pictures else row.present:
         with effort.step("write"):
             remove_picture(info.folder, info.run_id, present, why)
         effort.counts["images_removed"] += 1
@@ -169,6 +171,8 @@ def _without_cutout(row: PlannedRow, report: ReportRow, failure: Failure, info: 
     vouched = row.earlier.output if row.earlier is not None else None
     first = vouched.name if vouched is not None else ""
     left = sorted(row.present, key=lambda name: (name != first, name))
+    if info.settings.keeps_pictures:
+        left = [name for name in left if name == first]
     for name in left:
         try:
             picture = look_at(info.folder, name)
@@ -184,11 +188,11 @@ def _without_cutout(row: PlannedRow, report: ReportRow, failure: Failure, info: 
 def _beside_before(report: ReportRow, row: PlannedRow, info: RunInfo) -> ReportRow:
     """Say what differs from the report before: the picture, and since when the row fails."""
     earlier = row.earlier
-    before = (None, None) if earlier is None or earlier.output is None else (earlier.output.name, earlier.output.sha256)
+    before = None if earlier is None or earlier.output is None else earlier.output.sha256
     since = None
     if report.status == "failed":
         since = (earlier.failing_since if earlier is not None and earlier.code is not None else None) or info.since
-    changed = (report.output_uri, report.output_sha256) != before
+    changed = report.output_sha256 != before
     return replace(report, picture_changed=changed, failing_since=since)
 
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from transforms import storage
 from transforms.elsewhere import folder_of
 from transforms.errors import DeadEndError, FatalError, PhotoError
-from transforms.output.cleanup import retire
+from transforms.output.cleanup import remove_unnamed, retire
 from transforms.output.commit import Committed
-from transforms.output.earlier import NoReportError
+from transforms.output.latest import NoReportError
 from transforms.output.lease_file import end_job
 from transforms.output.run import RunInfo, discard_shards, record_stop
 
@@ -25,7 +25,8 @@ def end_run(committed: Committed, info: RunInfo) -> None:
             _give_up(info, STOPPED, 143)
         else:
             try:
-                retire(info.folder, info.settings.keep_reports)
+                if retire(info.folder, info.settings.keep_reports) and info.settings.keeps_pictures:
+                    remove_unnamed(info.folder, info.run_id)
             except (NoReportError, FatalError, PhotoError, OSError) as error:  # the next run tries again
                 logging.getLogger("whitesweep").warning("old reports stay: %s", error)
         with suppress(PhotoError, FatalError):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -24,9 +24,9 @@ from transforms.counts import PlanCounts
 from transforms.decisions import decisions_at, rule_of
 from transforms.manifest import BATCH, Batch, pack_rows, photo_key, refuse_duplicates, unpack_rows
 from transforms.output.commit import Gone
-from transforms.output.earlier import Earlier, earlier_of, kept_unseen, load_table
-from transforms.output.maps import map_key
-from transforms.output.naming import ENDINGS, IMAGES, id_of_output
+from transforms.output.earlier import Earlier, Report, earlier_of, kept_unseen, load_table, read_table
+from transforms.output.maps import map_key, map_uri
+from transforms.output.naming import ENDINGS, IMAGES, id_of_output, output_name
 from transforms.output.schema import shard_count, shard_of
 from transforms.packing import pack, unpack
 from transforms.pixels.policy import Rule
@@ -44,6 +44,7 @@ COLUMNS = (
 )
 ROWS_TOGETHER = 16
 FEWEST_GROUPS = 256
+KINDS = ("images", "elsewhere")
 Listed = list[tuple[str, int]]
 """Names below `images/`, and their sizes in bytes."""
 
@@ -52,16 +53,18 @@ Listed = list[tuple[str, int]]
 class PlanConfig:
     """What the plan is made by.
 
-    earlier: the shards of the earlier report. damaged: the table of the ids that a repair does again, a name that is
+    earlier: the earlier report. damaged: the table of the ids that a repair does again, a name that is
     never used twice. decisions: the file of decisions on single rows, a name that always says the same.
-    rows_before: how many rows the earlier report has, where only some rows are wanted.
+    rows_before: how many rows the earlier report has, where only some rows are wanted. names_before: how its pictures
+    are named, which are another folder's.
     """
 
     settings: RunSettings
-    earlier: tuple[str, ...] = ()
+    earlier: Report = field(default_factory=Report)
     damaged: str | None = None
     decisions: str | None = None
     rows_before: int = 0
+    names_before: str = "stable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,23 @@ class Plan:
 
 
 def plan_shard(
-    shard: int, shards: int, rows: Iterable[ManifestRow], listed: Iterable[tuple[str, int]], config: PlanConfig
+    shard: int,
+    shards: int,
+    rows: Iterable[ManifestRow],
+    listed: Iterable[tuple[str, int]],
+    config: PlanConfig,
+    elsewhere: Iterable[tuple[str, int]] = (),
 ) -> Plan:
-    """Plan the rows of one shard: what is done, what is carried over from the earlier report, and what is gone."""
+    """Plan the rows of one shard: what is done, what is carried over from the earlier report, and what is gone.
+
+    listed: the pictures that are there. elsewhere: those of the folder that the run starts from.
+    """
     records, duplicates, standing = _records(config.earlier, shard, shards)
     present: dict[str, Listed] = defaultdict(list)
     for name, size in listed:
-        present[id_of_output(name)].append((f"{IMAGES}/{name}", size))
+        present[id_of_output(name, config.settings.names)].append((f"{IMAGES}/{name}", size))
+    others = {(f"{IMAGES}/{name}", size) for name, size in elsewhere}
+    links: list[tuple[str, str]] = []
     rows = _without_duplicates(rows)
     open_rows = [row for row in rows if row.failure is None and not _settled(row, records, config)]
     settings, decisions = config.settings, decisions_at(config.decisions)
@@ -100,16 +113,18 @@ def plan_shard(
         known = facts.get(row.source)
         decision = decisions.get(row.id)
         name, rule = rule_of(row, settings.pictures.policy, decision)
-        reason = None if settled else _why(row, record, files, known, rule, settings)
+        reason = None if settled else _why(row, record, files, others, known, rule, settings)
         if record is not None and reason is None:
             positions.append(position)
             tally.carried(row, name, decision)
             now: dict[str, Any] = {"category": row.category, "attributes": row.attributes}
             if not settled:  # its rule is the same, the policy around it need not be
                 now |= {"policy_sha256": policy_sha256, "rule": name, "decision": decision and decision.word}
+            links += _links(record, files, others, settings)
+            now["output_uri"] = _picture_of(record, settings)
             if any(record[name] != value for name, value in now.items()):
                 changes[position] = now
-            gone += [Gone(row.id, file) for file, _ in files if file != record["output_uri"]]
+            gone += _extra(record, files, settings)
             continue
         group = "" if row.failure is not None or known is None else known.content_key() or ""
         before = record and earlier_of(record)
@@ -124,15 +139,19 @@ def plan_shard(
         positions += [position for position, _ in rest]
         tally.others(len(rest))
         for id in {id for _, id in rest}:
-            own = records[id][1]["output_uri"] if id in records else None
-            gone += [Gone(id, name) for name, _ in present.get(id, []) if name != own]
+            if id in records:
+                position, record = records[id]
+                links += _links(record, present.get(id, []), others, settings)
+                if record["output_uri"] != (now_named := _picture_of(record, settings)):
+                    changes[position] = {"output_uri": now_named}
+                gone += _extra(record, present.get(id, []), settings)
             claimed.add(id)
-    for id in (set(records) | set(present)) - claimed:
-        names: list[str | None] = [name for name, _ in present.get(id, [])]
+    for id in (set(records) | set(present if not settings.keeps_pictures else ())) - claimed:
+        names: list[str | None] = [] if settings.keeps_pictures else [name for name, _ in present.get(id, [])]
         if shard_of(id, shards) == shard:
             gone += [Gone(id, name) for name in names or [None]]
     counts = tally.counts(len(records), len(set(records) - claimed), sum(one.name is not None for one in gone))
-    return Plan(todo, Carried(tuple(positions), changes), gone, counts)
+    return Plan(todo, Carried(tuple(positions), changes, tuple(links)), gone, counts)
 
 
 def _settled(row: ManifestRow, records: dict[str, tuple[int, dict[str, Any]]], config: PlanConfig) -> bool:
@@ -149,6 +168,7 @@ def _why(
     row: ManifestRow,
     record: dict[str, Any] | None,
     files: Listed,
+    others: Collection[tuple[str, int]],
     facts: SourceFacts | None,
     rule: Rule,
     settings: RunSettings,
@@ -162,7 +182,7 @@ def _why(
     if record is None:
         return "new"
     if rule.how.drops:
-        return None if record["status"] == "dropped" and not files else "rendering"
+        return None if record["status"] == "dropped" and (settings.keeps_pictures or not files) else "rendering"
     if record["status"] == "failed" and record["code"] != "no_subject":
         return "failed"
     maps = settings.maps_of(rule)
@@ -175,19 +195,53 @@ def _why(
         return "map"
     if record["settings_sha256"] != settings_sha256(rule, settings.pictures):
         return "rendering"
-    there = (record["output_uri"], record["output_bytes"]) in files if record["output_uri"] else not files
+    if record["output_uri"] is None:
+        return None if settings.keeps_pictures or not files else "picture"
+    held, size = record["output_uri"], record["output_bytes"]
+    there = (_picture_of(record, settings), size) in files or (held, size) in files or (held, size) in others
     return None if there else "picture"
 
 
+def _picture_of(record: dict[str, Any], settings: RunSettings) -> str | None:
+    """Name the picture of a record as this run names pictures; None if it has none."""
+    before = record["output_uri"]
+    if before is None or not (settings.keeps_pictures or settings.start_from):
+        return before and str(before)
+    return output_name(
+        record["id"], before.rpartition(".")[2], record["output_sha256"] if settings.keeps_pictures else None
+    )
+
+
+def _links(
+    record: dict[str, Any], files: Listed, others: Collection[tuple[str, int]], settings: RunSettings
+) -> Iterator[tuple[str, str]]:
+    """Give the files of a record that is carried over which need another name, or a place here, and the names."""
+    before, size, now = record["output_uri"], record["output_bytes"], _picture_of(record, settings)
+    if now is not None and (now, size) not in files:
+        if (before, size) in files:
+            yield f"{settings.output}/{before}", now
+        elif (before, size) in others:
+            yield f"{settings.start_from}/{before}", now
+    if settings.start_from is not None and record["map_key"] is not None:
+        yield map_uri(f"{settings.start_from}/maps", record["map_key"]), map_uri("maps", record["map_key"])
+
+
+def _extra(record: dict[str, Any], files: Listed, settings: RunSettings) -> list[Gone]:
+    """List the pictures of a record's id that it does not name; where pictures are kept, other releases may."""
+    if settings.keeps_pictures:
+        return []
+    return [Gone(record["id"], name) for name, _ in files if name != record["output_uri"]]
+
+
 def _records(
-    earlier: Sequence[str], shard: int, shards: int
+    earlier: Report, shard: int, shards: int
 ) -> tuple[dict[str, tuple[int, dict[str, Any]]], dict[str, Earlier], list[tuple[int, str]]]:
     """Index what the earlier report says of a shard's ids: position in load_table, and the record.
 
     Of ids that several rows had, what it says is given apart: no row is told from another by it. The third is every
     row's position and id.
     """
-    if not earlier:
+    if not earlier.shards:
         return {}, {}, []
     table = load_table(earlier, shard, shards).select(COLUMNS)
     found: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -243,7 +297,7 @@ def list_ranges(config: PlanConfig) -> list[tuple[str, str]]:
     """
     if storage.is_local(config.settings.output) or len(config.earlier) < 2:
         return [("", "")]
-    names = pq.read_table(io.BytesIO(storage.read(config.earlier[0]).data), columns=["output_uri"])["output_uri"]
+    names = read_table(config.earlier.shards[0], ["output_uri"])["output_uri"]
     ordered = sorted(name.removeprefix(f"{IMAGES}/") for name in names.drop_null().to_pylist())
     parts = min(len(ordered), len(config.earlier))
     cuts = sorted({ordered[len(ordered) * part // parts] for part in range(1, parts)})
@@ -267,9 +321,9 @@ def _rows_by_shard(batch: Batch, count: int) -> Iterator[tuple[int, bytes]]:
     return _by_shard(((values[0], values) for values in unpack(packed)), shards)
 
 
-def _images_by_shard(span: tuple[str, str], count: int, folder: str) -> Iterator[tuple[int, bytes]]:
+def _images_by_shard(span: tuple[str, str], count: int, folder: str, names: str) -> Iterator[tuple[int, bytes]]:
     listed = storage.list_sizes(f"{folder}/{IMAGES}", *span)
-    named = ((id_of_output(name), (name, size)) for name, size in listed if name.endswith(ENDINGS))
+    named = ((id_of_output(name, names), (name, size)) for name, size in listed if name.endswith(ENDINGS))
     return _by_shard(named, shard_count(count))
 
 
@@ -302,18 +356,22 @@ class PlanRows(beam.PTransform):
         """
         config, count = self.config, beam.pvalue.AsSingleton(self.count)
         rows = batches | "KeyByShard" >> beam.FlatMap(_rows_by_shard, count).with_output_types(tuple[int, bytes])
-        images = (
-            batches.pipeline
-            | "Ranges" >> beam.Create(list_ranges(config))
-            | "ListImages"
-            >> beam.FlatMap(_images_by_shard, count, config.settings.output).with_output_types(tuple[int, bytes])
-        )
+        settings = config.settings
+        ranges = batches.pipeline | "Ranges" >> beam.Create(list_ranges(config))
+
+        def list_images(name: str, folder: str, names: str) -> beam.PCollection:
+            listing = beam.FlatMap(_images_by_shard, count, folder, names).with_output_types(tuple[int, bytes])
+            return ranges | name >> listing
+
+        parts = {"rows": rows, "images": list_images("ListImages", settings.output, settings.names)}
+        if settings.start_from is not None and settings.command == "run":
+            parts["elsewhere"] = list_images("ListOthers", settings.start_from, config.names_before)
 
         def plan(keyed: tuple[int, dict[str, Iterable[bytes]]], count: int) -> Iterator[Any]:
             shard, parts = keyed
             rows = (row for part in parts["rows"] for row in unpack_rows(part, ManifestRow))
-            listed = (item for part in parts["images"] for item in unpack(part))
-            found = plan_shard(shard, shard_count(count), rows, listed, config)
+            listed, others = ([x for part in parts.get(kind, ()) for x in unpack(part)] for kind in KINDS)
+            found = plan_shard(shard, shard_count(count), rows, listed, config, others)
             yield from by_photo(found.todo, count)
             if found.carried.positions:
                 yield beam.pvalue.TaggedOutput("carried", (shard, found.carried))
@@ -321,7 +379,7 @@ class PlanRows(beam.PTransform):
             yield beam.pvalue.TaggedOutput("counts", found.counts)
 
         return (
-            {"rows": rows, "images": images}
+            parts
             | "JoinByShard" >> beam.CoGroupByKey()
             | "PlanShard"
             >> beam.FlatMap(plan, count)

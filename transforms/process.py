@@ -112,8 +112,11 @@ def find_map(work: Work, rule: Rule, settings: RunSettings) -> Work:
     if maps is None:
         raise PhotoError("no_map", "no stored map of this photo; run it first, or migrate with --missing predict")
     key = map_key(work.source_sha256, maps)
-    saliency = None if settings.redo == "anew" else load_map(own, key)
-    return replace(work, map_key=key, saliency=saliency, origin=maps.origin)
+    for folder in () if settings.redo == "anew" else settings.maps_folders:
+        saliency = load_map(folder, key)
+        if saliency is not None:
+            return replace(work, map_key=key, saliency=saliency, origin=maps.origin, is_new_map=folder != own)
+    return replace(work, map_key=key, origin=maps.origin)
 
 
 def _rule(row: PlannedRow, settings: RunSettings) -> Rule:

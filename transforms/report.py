@@ -10,6 +10,7 @@ import io
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import reduce
 from typing import Any
@@ -21,12 +22,13 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from model.machine import give_back
+from transforms import storage
 from transforms.beam_faults import sole_output
 from transforms.brakes import Effect
 from transforms.decisions import is_meant
 from transforms.elsewhere import all_work
 from transforms.ending import end_run, told_of
-from transforms.errors import PhotoError
+from transforms.errors import FatalError, PhotoError
 from transforms.network import release_engine
 from transforms.output.commit import (
     PARQUET,
@@ -38,9 +40,9 @@ from transforms.output.commit import (
     first_failures,
     write_or_stop,
 )
-from transforms.output.earlier import load_table
+from transforms.output.earlier import Report, load_table
 from transforms.output.lease import lease_watch
-from transforms.output.pictures import remove_picture
+from transforms.output.pictures import look_at, remove_picture
 from transforms.output.run import RunInfo
 from transforms.output.schema import SCHEMA, ReportRow, shard_count, shard_name, shard_of, sorted_order, to_record
 from transforms.pixels.statistics import NO_SUBJECT_BELOW
@@ -89,7 +91,7 @@ def _set(table: pa.Table, name: str, values: Any) -> pa.Table:
 
 
 def write_shard(
-    info: RunInfo, earlier: Sequence[str], shard: int, shards: int, parts: Iterable[Packed | Carried]
+    info: RunInfo, earlier: Report, shard: int, shards: int, parts: Iterable[Packed | Carried]
 ) -> ShardSummary:
     """Write one shard of new rows and of rows carried from the earlier report, and say what is in it."""
     release_engine()  # no photo is left; the report is written in its room
@@ -100,6 +102,8 @@ def write_shard(
     traces: list[tuple[str, str]] = []
     for part in parts:
         if isinstance(part, Carried):
+            make_links(part.links, info)
+            effort.counts["files_linked"] += len(part.links)
             tables.append(carry(load_table(earlier, shard, shards), part))
         else:
             fresh.append(to_table(part.unpack()))
@@ -109,11 +113,56 @@ def write_shard(
     table = pa.concat_tables(tables + fresh)
     lease_watch(info.folder, info.run_id if info.leased else "").refuse_lost()
     write_or_stop(f"{info.folder}/{info.report}/{shard_name(shard, shards)}", to_parquet(table), PARQUET)
-    effect = compare_rules(pa.concat_tables(fresh), earlier, shard, shards) if fresh else Effect()
-    return replace(summarise(shard, table, effort), left=left, traces=traces[:TRACES], effect=effect)
+    made = pa.concat_tables([SCHEMA.empty_table(), *fresh])
+    return replace(
+        summarise(shard, table, effort),
+        left=left,
+        traces=traces[:TRACES],
+        effect=compare_rules(made, earlier, shard, shards),
+        damaged=find_damaged(made, info) if info.settings.keeps_pictures else [],
+    )
 
 
-def compare_rules(fresh: pa.Table, earlier: Sequence[str], shard: int, shards: int) -> Effect:
+def make_links(links: Sequence[tuple[str, str]], info: RunInfo) -> None:
+    """Give files of carried rows the names that they have in this output.
+
+    Raises:
+        FatalError: a picture is gone since the plan was made; the same command renders it.
+    """
+
+    def make(one: tuple[str, str]) -> None:
+        try:
+            storage.link(one[0], f"{info.folder}/{one[1]}", below=info.folder)
+        except PhotoError as error:
+            if error.code == "not_found" and one[1].startswith("maps/"):  # `verify` says so, of either folder
+                return
+            raise FatalError(f"{error.message}; it was there when the plan was made") from error
+
+    lease_watch(info.folder, info.run_id if info.leased else "").refuse_lost()
+    with ThreadPoolExecutor(storage.parallel(info.folder)) as pool:
+        for _ in pool.map(make, links):
+            pass
+
+
+def find_damaged(made: pa.Table, info: RunInfo) -> list[str]:
+    """Read again what was written for new rows, and name the pictures that are not what their rows say."""
+    rows = [
+        row
+        for row in made.select(["status", "output_uri", "output_sha256"]).to_pylist()
+        if row["status"] == "processed"
+    ]
+
+    def is_whole(row: dict[str, Any]) -> bool:
+        try:
+            return look_at(info.folder, row["output_uri"]).sha256 == row["output_sha256"]
+        except PhotoError:
+            return False
+
+    with ThreadPoolExecutor(storage.parallel(info.folder)) as pool:
+        return [row["output_uri"] for row, whole in zip(rows, pool.map(is_whole, rows), strict=True) if not whole]
+
+
+def compare_rules(fresh: pa.Table, earlier: Report, shard: int, shards: int) -> Effect:
     """Compare the foregrounds of new rows with those of the report before, where the settings of the picture differ.
 
     Rows that are decided one by one do not count: that is meant.
@@ -165,7 +214,7 @@ def write_empty_shards(info: RunInfo, summaries: Iterable[ShardSummary], shards:
     """Write the shards that no row fell into, and add the others up."""
     summaries = list(summaries)
     for shard in set(range(shards)) - {summary.shard for summary in summaries}:
-        write_shard(info, (), shard, shards, [])
+        write_shard(info, Report(), shard, shards, [])
     return reduce(ShardSummary.plus, summaries, ShardSummary())
 
 
@@ -202,14 +251,14 @@ def _remove(gone: Gone, committed: Committed, folder: str) -> None:
 class WriteReport(beam.PTransform):
     """Write outcomes and carried rows as Parquet shards, commit the run, then prune what is gone if that was asked.
 
-    earlier: the shards of the report that rows are carried from. count: a PCollection of one int, the number of rows.
+    earlier: the report that rows are carried from. count: a PCollection of one int, the number of rows.
     planned: one of one dict, what run.json says of the plan.
     """
 
     def __init__(
         self,
         info: RunInfo,
-        earlier: Sequence[str],
+        earlier: Report,
         count: beam.PCollection,
         carried: beam.PCollection,
         gone: beam.PCollection,

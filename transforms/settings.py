@@ -32,6 +32,10 @@ row, from stored maps. `anew`: every row, and nothing that is stored is used.
 """
 
 
+NAMES = ("stable", "fingerprint")
+"""How pictures are named: by their ids alone, or also by what is in them, so that none is ever overwritten."""
+
+
 class SettingsError(Exception):
     """A run.json whose settings cannot be read; one line."""
 
@@ -68,7 +72,8 @@ class RunSettings:
 
     output: the output folder, a local path or gs:// address. command: `run`, `migrate` or `demo`.
     manifests: as given, but absolute. folders: what their uris are relative to.
-    start_from: another output folder, whose newest report a migration starts from; None for its own.
+    start_from: another output folder, whose report and maps (in a `run`, pictures too) are where it starts; None for
+    its own.
     only: ids and patterns of the rows that are done at all; all if there is none.
     redo: one of REDO. prune: remove at the end the pictures that no row claims.
     engine: what predicts new maps, every choice made; None if the network may not be asked.
@@ -78,7 +83,7 @@ class RunSettings:
     max_failure_fraction: of more failed rows the run fails, and of a clear majority it stops early.
     brakes: what else stops it.
     config, configured: the file of settings, and which of them it decided.
-    keep_reports: how many reports stay. runner, beam: where it runs, and Beam's own flags.
+    names: one of NAMES. keep_reports: how many reports stay. runner, beam: where it runs, and Beam's own flags.
     """
 
     output: str
@@ -97,6 +102,7 @@ class RunSettings:
     allow_private: bool = False
     max_failure_fraction: float = 1.0
     brakes: Brakes = field(default_factory=Brakes)
+    names: str = "stable"
     keep_reports: int = 30
     config: str | None = None
     configured: tuple[str, ...] = ()
@@ -140,6 +146,16 @@ class RunSettings:
             return None
         return f"{self.start_from or self.output}/maps"
 
+    @property
+    def keeps_pictures(self) -> bool:
+        """Whether a picture that was written stays as long as a release names it."""
+        return self.names == "fingerprint"
+
+    @property
+    def maps_folders(self) -> list[str]:
+        """Where maps of the run's own settings may lie: here, and where it starts from."""
+        return [self.maps_folder, *([] if self.start_from is None else [f"{self.start_from}/maps"])]
+
     def record(self) -> dict[str, Any]:
         """Write the settings as run.json has them.
 
@@ -178,6 +194,7 @@ class RunSettings:
             "allow_private_addresses": self.allow_private,
             "max_failure_fraction": self.max_failure_fraction,
             **asdict(self.brakes),
+            "names": self.names,
             "keep_reports": self.keep_reports,
             "config": self.config,
             "configured": list(self.configured),
@@ -226,6 +243,7 @@ class RunSettings:
                 allow_private=record["allow_private_addresses"],
                 max_failure_fraction=record["max_failure_fraction"],
                 brakes=Brakes(**{brake.name: record[brake.name] for brake in fields(Brakes)}),
+                names=record.get("names", "stable"),
                 keep_reports=record["keep_reports"],
                 config=record["config"],
                 configured=tuple(record["configured"]),

@@ -113,8 +113,10 @@ class Carried:
     """Rows of the earlier report that stand in the new one as they are.
 
     positions: where they stand in that report's table (earlier.load_table). changes: by position, the columns in which
-    they differ all the same, as the manifest or the policy's other rules now say something else.
+    they differ all the same, as the manifest or the policy's other rules now say something else. links: files of theirs
+    that lie elsewhere or have another name, and the names that they get below the output folder.
     """
 
     positions: tuple[int, ...]
     changes: dict[int, dict[str, Any]]
+    links: tuple[tuple[str, str], ...] = ()

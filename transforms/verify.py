@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from transforms import storage
 from transforms.errors import PhotoError
 from transforms.output.commit import PARQUET, write_or_stop
-from transforms.output.earlier import read_table
+from transforms.output.earlier import Report
 from transforms.output.maps import map_uri, read_map
 from transforms.output.naming import ENDINGS, IMAGES, id_of_output, output_name
 from transforms.output.run import read_record
@@ -58,25 +58,25 @@ class Difference:
     message: str
 
 
-def read_shard(shard: str, columns: list[str] = COLUMNS) -> list[dict[str, Any]]:
-    """Read columns of a report's shard: those that can be verified, or others.
+def read_shard(report: Report, at: int, columns: list[str] = COLUMNS) -> list[dict[str, Any]]:
+    """Read columns of one shard of a report: those that can be verified, or others.
 
     Raises:
         DeadEndError: it cannot be read.
     """
-    rows: list[dict[str, Any]] = read_table(shard, columns).to_pylist()
+    rows: list[dict[str, Any]] = report.read(at, columns).to_pylist()
     return rows
 
 
-def read_made(shards: Iterable[str], ids: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
-    """Read from a report's shards what rows have and what their maps were made with, by id; of all, or of some.
+def read_made(report: Report, ids: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Read from a report what rows have and what their maps were made with, by id; of some rows, or of one shard's.
 
     Raises:
         DeadEndError: a shard cannot be read.
     """
     found: dict[str, dict[str, Any]] = {}
-    for shard in shards:
-        for row in read_shard(shard, MADE):
+    for at in range(1 if ids is None else len(report)):
+        for row in read_shard(report, at, MADE):
             before = found.get(row["id"])
             if (ids is None or row["id"] in ids) and (before is None or before["map_key"] is None):
                 found[row["id"]] = row  # of rows with one id, all but one are duplicates
@@ -100,7 +100,7 @@ def check_rows(rows: Iterable[dict[str, Any]], shard: int, shards: int) -> Itera
             wrong = "is dropped and has a picture"
         elif row["status"] in ("processed", "unchanged") and (row["output_uri"] is None or _lacks_map(row)):
             wrong = f"is {row['status']} without a picture or a map"
-        elif row["output_uri"] is not None and not _is_output_of(id, row["output_uri"]):
+        elif row["output_uri"] is not None and not _is_output_of(id, row["output_uri"], row["output_sha256"]):
             wrong = f"has the picture of another id, {row['output_uri']}"
         if wrong:
             yield Difference(id, "bad_row", "", f"the row {wrong}")
@@ -112,20 +112,23 @@ def _lacks_map(row: dict[str, Any]) -> bool:
     return row["map_key"] is None and not {"already_white", "kept_original"} <= set(row["mask_flags"] or ())
 
 
-def _is_output_of(id: str, name: str) -> bool:
+def _is_output_of(id: str, name: str, sha256: str) -> bool:
     try:
-        return any(output_name(id, encoding.extension) == name for encoding in ENCODINGS.values())
+        endings = [encoding.extension for encoding in ENCODINGS.values()]
+        return any(output_name(id, ending, told) == name for ending in endings for told in (None, sha256))
     except PhotoError:
         return False
 
 
-def check_names(rows: Iterable[dict[str, Any]], listed: Iterable[str], gone: Iterable[str]) -> Iterator[Difference]:
-    """Find the pictures that no row claims and that the report does not list as gone."""
+def check_names(
+    rows: Iterable[dict[str, Any]], listed: Iterable[str], gone: Iterable[str], names: str
+) -> Iterator[Difference]:
+    """Find the pictures that no row claims and that the report does not list as gone, or another release names."""
     claimed = {row["output_uri"] for row in rows} | set(gone)
     for name in listed:
         if f"{IMAGES}/{name}" not in claimed:
             message = "an unfinished file" if name.endswith(storage.TEMPORARY) else "no row has this picture"
-            yield Difference(id_of_output(name), "orphaned", f"{IMAGES}/{name}", message)
+            yield Difference(id_of_output(name, names), "orphaned", f"{IMAGES}/{name}", message)
 
 
 def check_files(folder: str, row: dict[str, Any]) -> Iterator[Difference]:
@@ -192,37 +195,46 @@ def read_gone(folder: str, run_id: str) -> list[str]:
 
 
 class Verify(beam.PTransform):
-    """Check an output folder against the shards of its report, and write the verdict to a file."""
+    """Check an output folder against the report of a run, and write the verdict to a file.
 
-    def __init__(self, folder: str, shards: list[str], verdict: str) -> None:
+    others: the reports of other releases, whose pictures may be there too. names: how pictures are named.
+    """
+
+    def __init__(
+        self, folder: str, run_id: str, report: Report, others: Sequence[Report], names: str, verdict: str
+    ) -> None:
         super().__init__()
+        self.others = others
+        self.names = names
         self.folder = folder
-        self.shards = shards
+        self.run_id = run_id
+        self.report = report
         self.verdict = verdict
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Give a PCollection of nothing."""
-        folder, verdict, count = self.folder, self.verdict, len(self.shards)
-        run_id = storage.parent(self.shards[0]).rpartition("/run=")[2]
+        folder, run_id, report, verdict = self.folder, self.run_id, self.report, self.verdict
+        others, names, count = self.others, self.names, len(report)
 
         def by_shard(_: None) -> Iterator[tuple[int, list[str]]]:
             parts: dict[int, list[str]] = defaultdict(list)
             for name, _size in storage.list_sizes(f"{folder}/{IMAGES}"):
                 if name.endswith((*ENDINGS, storage.TEMPORARY)):
-                    parts[shard_of(id_of_output(name), count)].append(name)
+                    parts[shard_of(id_of_output(name, names), count)].append(name)
             yield from parts.items()
 
         def gone_by_shard(_: None) -> Iterator[tuple[int, list[str]]]:
             parts: dict[int, list[str]] = defaultdict(list)
             for name in read_gone(folder, run_id):
-                parts[shard_of(id_of_output(name.removeprefix(f"{IMAGES}/")), count)].append(name)
+                parts[shard_of(id_of_output(name.removeprefix(f"{IMAGES}/"), names), count)].append(name)
             yield from parts.items()
 
         def check_shard(keyed: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[Any]:
             shard, parts = keyed
-            rows = [row for uri in parts["shard"] for row in read_shard(uri)]
+            rows = read_shard(report, shard)
             listed, gone = ([name for part in parts[kind] for name in part] for kind in ("listed", "gone"))
-            for difference in (*check_rows(rows, shard, count), *check_names(rows, listed, gone)):
+            gone += [name for other in others for name in other.pictures(shard, count)]
+            for difference in (*check_rows(rows, shard, count), *check_names(rows, listed, gone, names)):
                 yield beam.pvalue.TaggedOutput("differences", difference)
             yield beam.pvalue.TaggedOutput("counts", len(rows))
             for start in range(0, len(rows), CHUNK):
@@ -230,7 +242,7 @@ class Verify(beam.PTransform):
 
         once = root | "Once" >> beam.Create([None])
         joined = {
-            "shard": root | "ListShards" >> beam.Create(list(enumerate(self.shards))),
+            "shard": root | "ListShards" >> beam.Create([(at, at) for at in range(count)]),
             "listed": once | "ListImages" >> beam.FlatMap(by_shard).with_output_types(tuple[int, list]),
             "gone": once | "ListGone" >> beam.FlatMap(gone_by_shard).with_output_types(tuple[int, list]),
         } | "JoinByShard" >> beam.CoGroupByKey()

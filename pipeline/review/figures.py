@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from transforms.output.earlier import load_table
+from transforms.output.earlier import Report, load_table
 from transforms.pixels.statistics import DOUBTFUL_BELOW
 
 MOST_ROWS = 100_000
@@ -137,19 +137,19 @@ def _categories(table: pa.Table) -> tuple[list[str], NDArray[np.int32]]:
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
 
 
-def read_figures(shards: Sequence[str]) -> Figures:
+def read_figures(report: Report) -> Figures:
     """Count what a report says.
 
     Raises:
         DeadEndError: a shard cannot be read.
     """
     figures = Figures()
-    for number in range(len(shards)):
-        figures.add(load_table(shards, number, len(shards)))
+    for number in range(len(report)):
+        figures.add(load_table(report, number, len(report)))
     return figures
 
 
-def read_report(shards: Sequence[str]) -> tuple[Figures, list[dict[str, Any]]]:
+def read_report(report: Report) -> tuple[Figures, list[dict[str, Any]]]:
     """Read a report: its figures, and the rows that are shown, as dicts with DETAILS.
 
     The worst masks come first, and what has no mask last. Among the mask_flags are what is none of the report's: UNLIKE
@@ -164,8 +164,8 @@ def read_report(shards: Sequence[str]) -> tuple[Figures, list[dict[str, Any]]]:
     categories: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
     failures: list[NDArray[np.bool_]] = [np.empty(0, bool)]
     numbers: dict[str, int] = {}
-    for number in range(len(shards)):
-        table = load_table(shards, number, len(shards))
+    for number in range(len(report)):
+        table = load_table(report, number, len(report))
         figures.add(table)
         quality = _numbers(table, "quality", np.nan).astype(np.float32)
         names, of = _categories(table)
@@ -186,7 +186,7 @@ def read_report(shards: Sequence[str]) -> tuple[Figures, list[dict[str, Any]]]:
     masks = np.union1d(worst[: max(0, MOST_ROWS - len(without) - len(furthest))], furthest)
     masks = masks[np.argsort(quality[masks], kind="stable")]
     chosen = np.concatenate([masks, without]).astype(np.int64)
-    rows = _take(shards, [len(one) for one in qualities[1:]], chosen)
+    rows = _take(report, [len(one) for one in qualities[1:]], chosen)
     far = set(unlike.tolist())
     for place, row in zip(chosen.tolist(), rows, strict=True):
         unlike_others = [UNLIKE] if place in far else []
@@ -194,14 +194,14 @@ def read_report(shards: Sequence[str]) -> tuple[Figures, list[dict[str, Any]]]:
     return figures, rows
 
 
-def _take(shards: Sequence[str], lengths: Sequence[int], chosen: NDArray[np.int64]) -> list[dict[str, Any]]:
+def _take(report: Report, lengths: Sequence[int], chosen: NDArray[np.int64]) -> list[dict[str, Any]]:
     """Read the rows at some places of a report's shards, counted through, in that order."""
     found: dict[int, dict[str, Any]] = {}
     begin = 0
     for number, length in enumerate(lengths):
         places = np.sort(chosen[(chosen >= begin) & (chosen < begin + length)])
         if len(places):
-            table = load_table(shards, number, len(shards)).select(DETAILS).take(pa.array(places - begin))
+            table = load_table(report, number, len(report)).select(DETAILS).take(pa.array(places - begin))
             found |= zip(places.tolist(), table.to_pylist(), strict=True)
         begin += length
     return [found[place] for place in chosen.tolist()]

@@ -20,10 +20,11 @@ from transforms.credentials import without_secrets
 from transforms.decisions import NAME as DECISIONS
 from transforms.decisions import DecisionsError, read_decisions
 from transforms.errors import DeadEndError, FatalError, PhotoError
-from transforms.output.cleanup import is_complete, list_runs
-from transforms.output.earlier import BrokenReportError, NoReportError, newest_report, newest_run, shards_of
+from transforms.output.earlier import Report, report_of, shards_of
+from transforms.output.latest import BrokenReportError, NoReportError, newest_run
 from transforms.output.maps import map_uri
-from transforms.output.run import read_run, record_of
+from transforms.output.releases import releases
+from transforms.output.run import is_complete, list_runs, read_run, record_of
 from transforms.pixels.statistics import DOUBTFUL_BELOW
 
 FOLDER = "review"
@@ -43,7 +44,7 @@ def review(flags: argparse.Namespace) -> int:
     """
     folder = output_folder(flags.output)
     try:
-        print(without_secrets(f"review: {write_review(folder)}"))
+        print(without_secrets(f"review: {write_review(folder, flags.run)}"))
     except NoReportError as error:
         raise RequestError(f"nothing to review: {error}") from error
     except (DeadEndError, FatalError, PhotoError, OSError) as error:
@@ -60,15 +61,21 @@ def review_quietly(folder: str) -> None:
         logging.getLogger("whitesweep").warning("no review sheet: %s", reason)
 
 
-def write_review(folder: str) -> str:
-    """Write the sheet of the newest report of an output folder; give the address of its page.
+def write_review(folder: str, run_id: str | None = None) -> str:
+    """Write the sheet of a release of an output folder, or of the one in force; give the address of its page.
 
     Raises:
         NoReportError: there is none. DeadEndError: it cannot be read.
         PhotoError, FatalError, OSError: the sheet cannot be written.
     """
-    run_id = newest_run(folder)["run_id"]
-    figures, records = read_report(newest_report(folder))
+    listed = (
+        [newest_run(folder)] if run_id is None else [one.latest for one in releases(folder) if one.run_id == run_id]
+    )
+    if not listed:
+        raise NoReportError(f"--run {run_id}: there is no such release; `history` lists them")
+    (latest,) = listed
+    run_id = latest.run_id
+    figures, records = read_report(report_of(folder, latest))
     record = figures.record()
     try:
         run = read_run(folder, run_id)
@@ -140,7 +147,7 @@ def _before(folder: str, run_id: str) -> dict[str, Any] | None:
         before = max(complete, default=None)
         if before is None:
             return None
-        return {"id": before, **read_figures(shards_of(f"{folder}/report/run={before}")).record()}
+        return {"id": before, **read_figures(Report(shards_of(f"{folder}/report/run={before}"))).record()}
     except (BrokenReportError, DeadEndError):
         return None
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from transforms import storage
 from transforms.errors import PhotoError
-from transforms.output.earlier import BrokenReportError, NoReportError, newest_run
-from transforms.output.run import read_run, record_of
-
-WRITTEN = ("report", "runs")
-"""What a run writes of itself, below the output folder."""
+from transforms.output.latest import BrokenReportError, in_force, newest_run
+from transforms.output.pictures import remove_file
+from transforms.output.releases import releases, unnamed
+from transforms.output.run import WRITTEN, is_complete, list_runs, read_run, record_of
 
 RECENT_S = 7 * 24 * 3600.0
 """What a report may be read for after a newer one is there, by a migration or comparison that started from it."""
@@ -31,39 +31,11 @@ def sweep(folder: str, everywhere: bool = True) -> None:
                 if name.endswith(storage.TEMPORARY):
                     storage.delete(f"{folder}/{part}/{name}", below=folder)
     with suppress(BrokenReportError):  # which report counts cannot be told: then all stay
-        newest = _newest(folder)
+        newest = in_force(folder)
+        counts = () if newest is None else (newest.run_id, newest.report.rpartition("=")[2])
         for run_id, files in list_runs(folder).items():
-            if "run.json" not in files and run_id != newest:
+            if "run.json" not in files and run_id not in counts:
                 _remove(folder, run_id)
-
-
-def list_runs(folder: str) -> dict[str, set[str]]:
-    """List the runs that have left anything, and the files of each, in its report and in its record.
-
-    Raises:
-        OSError, PhotoError: something cannot be listed.
-    """
-    runs: dict[str, set[str]] = {}
-    for part, prefix in zip(WRITTEN, ("run=", ""), strict=True):
-        for name, _ in storage.list_sizes(f"{folder}/{part}"):
-            run, slash, file = name.partition("/")
-            if slash and run.startswith(prefix):
-                runs.setdefault(run.removeprefix(prefix), set()).add(file)
-    return runs
-
-
-def is_complete(files: set[str]) -> bool:
-    """Tell of a run's files whether it got as far as a report; what stopped has a run.json, and no report."""
-    return "run.json" in files and any(name.startswith("part-") for name in files)
-
-
-def _newest(folder: str) -> str | None:
-    try:
-        return str(newest_run(folder)["run_id"])
-    except BrokenReportError:
-        raise
-    except NoReportError:
-        return None
 
 
 def _remove(folder: str, run_id: str) -> None:
@@ -71,24 +43,68 @@ def _remove(folder: str, run_id: str) -> None:
         storage.delete_folder(f"{folder}/{part}")
 
 
-def retire(folder: str, keep: int) -> None:
+def retire(folder: str, keep: int) -> bool:
     """Remove all reports older than the newest so many complete ones, and what stopped runs of that time left.
 
-    Complete reports that were the newest within RECENT_S stay too. To be called by the holder of the folder's lease.
+    Complete reports that were the newest within RECENT_S stay too, and what others stand on. To be called by the holder
+    of the folder's lease.
+
+    Returns:
+        whether there was one.
 
     Raises:
         NoReportError: there is no complete report. FatalError, PhotoError, OSError: something cannot be removed.
     """
-    runs = list_runs(folder)
-    complete = sorted(run for run, files in runs.items() if is_complete(files))
+    oldest = oldest_kept(folder, keep)
+    old = sorted(run for run in list_runs(folder) if run < oldest)
+    for run in old:
+        remove_run(folder, run)
+    return bool(old)
+
+
+def remove_run(folder: str, run_id: str) -> None:
+    """Remove the report and the record of a run; if it is interrupted, sweep removes the rest.
+
+    Raises:
+        FatalError, PhotoError: something cannot be removed.
+    """
+    for place in (record_of(run_id), f"report/run={run_id}"):  # without it, it is a dead run's
+        storage.delete(f"{folder}/{place}/run.json")
+    _remove(folder, run_id)
+
+
+def oldest_kept(folder: str, keep: int) -> str:
+    """Name the run whose report is the oldest that stays (see retire).
+
+    Raises:
+        NoReportError: there is no complete report. PhotoError, OSError: the folder cannot be listed.
+    """
+    complete = sorted(run for run, files in list_runs(folder).items() if is_complete(files))
     first = max(0, len(complete) - keep)
     while first and time.time() - _committed(folder, complete[first]) < RECENT_S:
         first -= 1  # it was the newest until the one behind it was committed
-    oldest = min(newest_run(folder)["run_id"], *complete[first : first + 1])
-    for run_id in sorted(run_id for run_id in runs if run_id < oldest):
-        for place in (record_of(run_id), f"report/run={run_id}"):  # without it, sweep removes the rest
-            storage.delete(f"{folder}/{place}/run.json")
-        _remove(folder, run_id)
+    newest = newest_run(folder)
+    standing = {newest.run_id, newest.report.rpartition("=")[2], *complete[first:]}
+    return min(standing | {_stands_on(folder, run) for run in standing})
+
+
+def _stands_on(folder: str, run_id: str) -> str:
+    """Name the run whose report a release has changes to; itself, where it has none."""
+    with suppress(PhotoError, ValueError, AttributeError):
+        return str(read_run(folder, run_id).get("report") or f"={run_id}").rpartition("=")[2]
+    return run_id
+
+
+def remove_unnamed(folder: str, run_id: str) -> None:
+    """Remove the pictures and maps that no release of an output folder names. run_id: of whoever holds its lease.
+
+    Raises:
+        FatalError, DeadEndError, PhotoError, OSError, BrokenReportError: it cannot be told which, or one stays.
+    """
+    doomed = [name for name, _ in unnamed(folder, releases(folder))]
+    with ThreadPoolExecutor(storage.parallel(folder)) as pool:
+        for _ in pool.map(lambda name: remove_file(folder, run_id, name), doomed):
+            pass
 
 
 def _committed(folder: str, run_id: str) -> float:

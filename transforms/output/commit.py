@@ -15,6 +15,7 @@ from transforms import storage
 from transforms.brakes import Effect, sum_effects
 from transforms.credentials import without_secrets
 from transforms.errors import DeadEndError, FatalError, PhotoError
+from transforms.output.latest import BrokenReportError, Latest, in_force, move
 from transforms.output.lease_file import owner, standing
 from transforms.output.run import JSON, RunInfo, json_of
 from transforms.output.schema import SCHEMA_VERSION, missing_shards
@@ -53,6 +54,7 @@ class ShardSummary:
     shard: -1 for the sum of several. pictures: rows that have one. left, traces: as in types.Packed.
     effect: what other settings made of rows that the report before knows.
     compliant, violations: pictures that are what the profile asks, and those that are not, by what is wrong.
+    damaged: pictures that were read again and are not what was written.
     """
 
     shard: int = -1
@@ -67,6 +69,7 @@ class ShardSummary:
     effect: Effect = field(default_factory=Effect)
     compliant: int = 0
     violations: Counter[str] = field(default_factory=Counter)
+    damaged: list[str] = field(default_factory=list)
 
     def plus(self, other: ShardSummary) -> ShardSummary:
         """Add two up."""
@@ -86,6 +89,7 @@ class ShardSummary:
             sum_effects([self.effect, other.effect]),
             self.compliant + other.compliant,
             self.violations + other.violations,
+            self.damaged + other.damaged,
         )
 
 
@@ -125,8 +129,9 @@ def commit(
         return Committed("", prune=False)
     if total.statuses.total() != rows:
         raise FatalError(f"{rows} rows were read and {total.statuses.total()} reported; the report is not published")
-    if held := info.settings.brakes.on_effect(total.effect):
-        raise DeadEndError(f"the report is not published, but pictures have been written: {held}")
+    held = [info.doubt, info.settings.brakes.on_effect(total.effect)]
+    if held[1] and not info.settings.keeps_pictures:
+        raise DeadEndError(f"the report is not published, but pictures have been written: {held[1]}")
     base = f"{info.folder}/{info.report}"
     if missing := missing_shards(storage.list_sizes(base), shards):
         raise FatalError(f"{base}/{missing[0]}: is not there any more; the report is not published")
@@ -141,12 +146,27 @@ def commit(
             f"{files} pictures would be pruned and {total.pictures} stay; nothing was pruned: is the "
             "manifest whole? If so, remove images/ or use another --output"
         )
+    if info.settings.keeps_pictures:  # nobody sees the release before it is published: then it may be judged first
+        if total.damaged:
+            held.append(f"{len(total.damaged)} pictures are not what was written, such as {total.damaged[0]}")
+        held, reasons = [*held, *reasons], []
+        if any(held):
+            advice = f"look at it by `review --run {info.run_id}`, then give `publish` or `discard`"
+            reasons = [f"the release is left as a candidate: {'; '.join(filter(None, held))}; {advice}"]
     reason = "; ".join(filter(None, reasons)) or None
+    try:
+        before = in_force(info.folder)
+    except BrokenReportError as error:
+        raise FatalError(f"the report is not published: {error}") from error
     run = {
         "run_id": info.run_id,
         "report_schema": SCHEMA_VERSION,
         "exit_code": 1 if reason else 0,
         "reason": reason,
+        "held": "; ".join(filter(None, held)) or None,
+        "report": info.report,
+        "changes": None,
+        "base": before and before.run_id,
         "settings": (info.repairs or info.settings).record(),
         "versions": info.versions,
         "plan": plan,
@@ -175,34 +195,22 @@ def commit(
         write_or_stop(f"{record}/gone.parquet", _gone_table(ordered), PARQUET)
     write_or_stop(f"{record}/run.json", json_of(run), JSON)
     storage.settle(info.folder)
-    _publish(info)
+    if not any(held):
+        _publish(info, before)
     return Committed(info.run_id if info.leased else "", prune)
 
 
-def _publish(info: RunInfo) -> None:
+def _publish(info: RunInfo, before: Latest | None) -> None:
     """Make latest.json name this run, unless the output is another one's by now."""
-    uri, data = f"{info.folder}/report/latest.json", json_of({"run_id": info.run_id, "report": info.report})
     try:
         with storage.locked(f"{info.folder}/report"):  # of a local folder: nobody takes it over in between
-            before = _version(uri)
             _refuse_taken_over(info)
-            if before is None:
-                published = storage.create(uri, data, JSON, durable=True)
-            else:  # whoever took over objects since, and was done, has written another one
-                published = storage.swap(uri, data, JSON, before, durable=True)
+            # Whoever took over objects since, and was done, has let latest.json say something else.
+            published = move(info.folder, before, info.run_id, info.report, None, "run")
     except PhotoError as error:
         raise FatalError(f"the report cannot be written: {error.message}") from error
     if not published:
-        raise FatalError(f"{uri}: another run was faster; the report is not published")
-
-
-def _version(uri: str) -> str | None:
-    try:
-        return storage.read(uri).version
-    except PhotoError as error:
-        if error.code == "not_found":
-            return None
-        raise
+        raise FatalError(f"{info.folder}/report/latest.json: another run was faster; the report is not published")
 
 
 def _refuse_taken_over(info: RunInfo) -> None:

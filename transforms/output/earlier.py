@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,9 +14,10 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.errors import DeadEndError, PhotoError
+from transforms.output.latest import BrokenReportError, Latest, newest_run
 from transforms.output.maps import map_key
 from transforms.output.pictures import OutputFile
-from transforms.output.schema import SCHEMA, missing_shards, shards_before
+from transforms.output.schema import DELETED, SCHEMA, missing_shards, shard_of, shards_before
 from transforms.pixels.policy import Rule
 from transforms.settings import MapOrigin, MapSettings, RunSettings
 
@@ -38,42 +38,69 @@ class Earlier:
     sharpen: int | None = None
 
 
-class NoReportError(Exception):
-    """There is no complete report under a folder; one line for the user."""
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The files of a report, in order. changes: of rows that hold in the place of all rows of their ids in the shards.
 
-
-class BrokenReportError(NoReportError):
-    """There is a report under a folder, but it cannot be read or is not whole; one line for the user."""
-
-
-def newest_run(folder: str) -> dict[str, Any]:
-    """Read latest.json of an output folder: `run_id`, and `report`, the folder of the newest complete report.
-
-    Raises:
-        NoReportError: there is none. BrokenReportError: it cannot be read.
+    Both are spread over their files by schema.shard_of. A row of `changes` with the status `deleted` is no row.
     """
-    uri = f"{folder}/report/latest.json"
-    try:
-        latest = json.loads(storage.read(uri).data)
-        return {"run_id": str(latest["run_id"]), "report": str(latest["report"])}
-    except PhotoError as error:
-        kind = NoReportError if error.code == "not_found" else BrokenReportError
-        raise kind(f"{folder}: no complete report in it ({error.message})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BrokenReportError(f"{uri}: cannot be read ({error})") from error
+
+    shards: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Count the shards."""
+        return len(self.shards)
+
+    def read(self, at: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read the rows of one shard, or some of their columns, always in the same order.
+
+        Raises:
+            DeadEndError: it cannot be read.
+        """
+        if not self.changes:
+            return read_table(self.shards[at], columns)
+        wanted = None if columns is None else list(dict.fromkeys([*columns, "id", "status"]))
+        changed = pa.concat_tables(
+            [read_table(self.changes[one], wanted) for one in shards_before(len(self.changes), at, len(self))]
+        )
+        ids = changed["id"].to_pylist()
+        stated = zip(ids, changed["status"].to_pylist(), strict=True)
+        count = len(self)
+        holds = [n for n, (id, said) in enumerate(stated) if said != DELETED and shard_of(id, count) == at]
+        replaced, before = set(ids), read_table(self.shards[at], wanted)
+        stays = [n for n, id in enumerate(before["id"].to_pylist()) if id not in replaced]
+        parts = (before.take(pa.array(stays, pa.int64())), changed.take(pa.array(holds, pa.int64())))
+        table = pa.concat_tables([fill_in(part) if columns is None else part for part in parts])
+        return table if columns is None else table.select(list(columns))
+
+    def pictures(self, shard: int, count: int) -> Iterator[str]:
+        """Name the pictures of the rows that may be in one shard of a report of so many."""
+        for at in shards_before(len(self), shard, count):
+            yield from self.read(at, ["output_uri"])["output_uri"].drop_null().to_pylist()
 
 
-def newest_report(folder: str) -> list[str]:
-    """List the shards of the newest complete report under an output folder, in order.
+def newest_report(folder: str) -> Report:
+    """List the files of the newest complete report under an output folder.
 
     Raises:
         NoReportError: there is none. BrokenReportError: it is not whole.
     """
-    return shards_of(f"{folder}/{newest_run(folder)['report']}")
+    return report_of(folder, newest_run(folder))
 
 
-def shards_of(base: str) -> list[str]:
-    """List the shards of a report, in order. base: its folder.
+def report_of(folder: str, latest: Latest) -> Report:
+    """List the files of the report of a release.
+
+    Raises:
+        BrokenReportError: it is not whole.
+    """
+    changes = () if latest.changes is None else shards_of(f"{folder}/{latest.changes}")
+    return Report(shards_of(f"{folder}/{latest.report}"), changes)
+
+
+def shards_of(base: str) -> tuple[str, ...]:
+    """List the shards in a folder, in order.
 
     Raises:
         BrokenReportError: it is not whole.
@@ -88,7 +115,7 @@ def shards_of(base: str) -> list[str]:
     for shard in shards:
         if not _ends_well(f"{base}/{shard}"):
             raise BrokenReportError(f"{base}/{shard}: breaks off")
-    return [f"{base}/{shard}" for shard in shards]
+    return tuple(f"{base}/{shard}" for shard in shards)
 
 
 def _ends_well(shard: str) -> bool:
@@ -101,28 +128,17 @@ def _ends_well(shard: str) -> bool:
     return False
 
 
-def read_mapped(shard: str, columns: list[str]) -> Iterator[dict[str, Any]]:
-    """Read from a report's shard some columns of the rows that have a map.
-
-    Raises:
-        DeadEndError: the shard cannot be read.
-    """
-    with _translated(shard):
-        for batch in _open(shard).iter_batches(columns=columns):
-            yield from (row for row in batch.to_pylist() if row["map_key"] is not None)
-
-
-def read_table(shard: str, columns: list[str] | None = None) -> pa.Table:
+def read_table(shard: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a report's shard, or some of its columns.
 
     Raises:
         DeadEndError: the shard cannot be read.
     """
     with _translated(shard):
-        return _open(shard).read(columns)
+        return _open(shard).read(None if columns is None else list(columns))
 
 
-def load_table(shards: Sequence[str], shard: int, count: int) -> pa.Table:
+def load_table(report: Report, shard: int, count: int) -> pa.Table:
     """Load what a report says of the rows that belong in one shard of a new report of so many shards.
 
     Returns:
@@ -132,16 +148,17 @@ def load_table(shards: Sequence[str], shard: int, count: int) -> pa.Table:
     Raises:
         DeadEndError: a shard cannot be read.
     """
-    tables = [SCHEMA.empty_table()]
-    for before in shards_before(len(shards), shard, count):
-        table = read_table(shards[before])
-        missing = [f for f in SCHEMA if f.name not in table.column_names]
-        for missed in missing:
-            table = table.append_column(missed, pa.nulls(len(table), missed.type))
-        table = table.select(SCHEMA.names)
-        # Arrow's cast would bring in its compute functions: 7 MB that photos may rather have until the report.
-        tables.append(table if table.schema.equals(SCHEMA) else table.cast(SCHEMA))
-    return pa.concat_tables(tables)
+    befores = shards_before(len(report), shard, count) if report.shards else []
+    return pa.concat_tables([SCHEMA.empty_table(), *(fill_in(report.read(before)) for before in befores)])
+
+
+def fill_in(table: pa.Table) -> pa.Table:
+    """Give a report's table all columns of SCHEMA."""
+    for missed in (f for f in SCHEMA if f.name not in table.column_names):
+        table = table.append_column(missed, pa.nulls(len(table), missed.type))
+    table = table.select(SCHEMA.names)
+    # Arrow's cast would bring in its compute functions: 7 MB that photos may rather have until the report.
+    return table if table.schema.equals(SCHEMA) else table.cast(SCHEMA)
 
 
 def _open(shard: str) -> pq.ParquetFile:

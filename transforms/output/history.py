@@ -6,9 +6,8 @@ from contextlib import suppress
 from typing import Any
 
 from transforms.errors import PhotoError
-from transforms.output.cleanup import list_runs
-from transforms.output.earlier import NoReportError, newest_run
-from transforms.output.run import read_run
+from transforms.output.latest import NoReportError, newest_run
+from transforms.output.run import list_runs, read_run
 
 
 def recent_runs(folder: str, count: int = 10) -> list[dict[str, Any]]:
@@ -27,7 +26,7 @@ def recent_runs(folder: str, count: int = 10) -> list[dict[str, Any]]:
 def newest_settings(folder: str) -> dict[str, Any] | None:
     """Give the settings that the newest report was made with; None if there is none, or it does not tell."""
     try:
-        settings = read_run(folder, newest_run(folder)["run_id"])["settings"]
+        settings = read_run(folder, newest_run(folder).run_id)["settings"]
     except (NoReportError, PhotoError, ValueError, KeyError, TypeError):
         return None
     return settings if isinstance(settings, dict) else None

@@ -48,6 +48,16 @@ def remove_picture(folder: str, run_id: str, name: str, why: Reason) -> None:
     storage.delete(f"{folder}/{name}", below=folder)
 
 
+def remove_file(folder: str, run_id: str, name: str) -> None:
+    """Remove a picture or map that no release names.
+
+    Raises:
+        FatalError: the folder is another run's by now. PhotoError: write_failed.
+    """
+    lease_watch(folder, run_id).refuse_lost()
+    storage.delete(f"{folder}/{name}", below=folder)
+
+
 def look_at(folder: str, name: str) -> OutputFile:
     """Describe a picture that is there.
 

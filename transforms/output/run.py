@@ -16,6 +16,8 @@ from transforms.errors import PhotoError
 from transforms.settings import RunSettings
 
 JSON = "application/json"
+WRITTEN = ("report", "runs")
+"""What a run writes of itself, below the output folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class RunInfo:
     outlives: whether it is a job on a cluster, which goes on without the process that started it; detached: whether
     nobody waits for its end.
     repairs: of a repair, what the run that it repairs was asked for; run.json says that again.
+    doubt: why the release is not to be published before somebody has looked at it.
     """
 
     settings: RunSettings
@@ -37,6 +40,7 @@ class RunInfo:
     outlives: bool = False
     detached: bool = False
     repairs: RunSettings | None = None
+    doubt: str | None = None
 
     @property
     def folder(self) -> str:
@@ -108,6 +112,35 @@ def read_record(folder: str, run_id: str, name: str) -> bytes:
     return storage.read(f"{folder}/report/run={run_id}/{name}").data
 
 
+def is_candidate(folder: str, run_id: str) -> bool:
+    """Tell whether a run has a whole report that was left as a candidate."""
+    try:
+        run = read_run(folder, run_id)
+    except (PhotoError, ValueError):
+        return False
+    return isinstance(run, dict) and run.get("rows") is not None and run.get("held") is not None
+
+
 def json_of(value: object) -> bytes:
     """Write JSON for people too; no password gets into it."""
     return (without_password(json.dumps(value, indent=2, ensure_ascii=False)) + "\n").encode()
+
+
+def list_runs(folder: str) -> dict[str, set[str]]:
+    """List the runs that have left anything, and the files of each, in its report and in its record.
+
+    Raises:
+        OSError, PhotoError: something cannot be listed.
+    """
+    runs: dict[str, set[str]] = {}
+    for part, prefix in zip(WRITTEN, ("run=", ""), strict=True):
+        for name, _ in storage.list_sizes(f"{folder}/{part}"):
+            run, slash, file = name.partition("/")
+            if slash and run.startswith(prefix):
+                runs.setdefault(run.removeprefix(prefix), set()).add(file)
+    return runs
+
+
+def is_complete(files: set[str]) -> bool:
+    """Tell of a run's files whether it got as far as a report; what stopped has a run.json, and no report."""
+    return "run.json" in files and any(name.startswith("part-") for name in files)

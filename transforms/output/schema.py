@@ -15,6 +15,8 @@ from transforms.pixels.types import MaskStatistics
 
 SCHEMA_VERSION = "5"
 ROWS_PER_SHARD = 100_000
+DELETED = "deleted"
+"""The status of what stands among changes for a row that is no more."""
 
 
 @dataclass(frozen=True, slots=True)

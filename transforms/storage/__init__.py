@@ -136,6 +136,20 @@ def write(
     store_of(uri).write(uri, data, content_type, below, durable)
 
 
+def link(source: str, uri: str, below: str | None = None) -> None:
+    """Give a file or object a second name: locally a hard link, in a bucket a copy that the store makes by itself.
+
+    What has the name is replaced. below: as in write.
+
+    Raises:
+        PhotoError: not_found, if there is no source; else as write does. FatalError: as write does.
+    """
+    if store_of(source) is not store_of(uri):
+        write(uri, read(source).data, below=below)
+    else:
+        store_of(uri).link(source, uri, below)
+
+
 def settle(folder: str) -> None:
     """See to it that what was written below a folder survives a power cut; an object does once it is written.
 

@@ -184,6 +184,23 @@ def write(uri: str, data: bytes, content_type: str, generation: int | None = Non
         raise PhotoError("write_failed", error.message) from error
 
 
+def link(source: str, uri: str) -> None:
+    """Have an object copied, in as many steps as the store wants to take."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    token = None
+    try:
+        with _translated(source, "copy"):
+            while True:
+                token, *_ = _blob(uri).rewrite(_blob(source), token=token, timeout=TIMEOUT_S, retry=DEFAULT_RETRY)
+                if token is None:
+                    return
+    except PhotoError as error:
+        if error.code == "not_found":
+            raise
+        raise PhotoError("write_failed", error.message) from error
+
+
 def delete(uri: str) -> None:
     """Delete an object; one that is gone already is well."""
     from google.cloud.storage.retry import DEFAULT_RETRY
@@ -252,6 +269,9 @@ class _Gcs(ObjectStore):
 
     def write(self, uri: str, data: bytes, content_type: str, below: str | None, durable: bool) -> None:
         write(uri, data, content_type)
+
+    def link(self, source: str, uri: str, below: str | None) -> None:
+        link(source, uri)
 
     def create(self, uri: str, data: bytes, content_type: str, durable: bool) -> bool:
         return self.swap(uri, data, content_type, "0", durable)

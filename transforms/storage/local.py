@@ -134,6 +134,27 @@ def write(path: str, data: bytes, exclusive: bool = False, below: str | None = N
         raise
 
 
+def link(source: str, path: str, below: str | None = None) -> None:
+    """Give a file a second name, or copy it where the file system has no hard links (see storage.link)."""
+    refuse_links(path, below)
+    temporary = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}{TEMPORARY}")
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.link(source, temporary)
+    except FileNotFoundError as error:
+        raise PhotoError("not_found", f"{source}: no such file") from error
+    except OSError:
+        write(path, read(source, None).data, below=below)
+        return
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        with suppress(OSError):  # of two names for one file, rename removes none
+            os.unlink(temporary)
+
+
 def _rename_exclusively(temporary: str, path: str) -> None:
     try:
         os.link(temporary, path)
@@ -362,6 +383,9 @@ class _Local(Store):
 
     def write(self, uri: str, data: bytes, content_type: str, below: str | None, durable: bool) -> None:
         write(local_path(uri), data, below=below, durable=durable)
+
+    def link(self, source: str, uri: str, below: str | None) -> None:
+        link(local_path(source), local_path(uri), below)
 
     def create(self, uri: str, data: bytes, content_type: str, durable: bool) -> bool:
         try:

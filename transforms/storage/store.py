@@ -99,6 +99,10 @@ class Store:
         """See storage.write."""
         self._refuse(uri)
 
+    def link(self, source: str, uri: str, below: str | None) -> None:
+        """See storage.link."""
+        self._refuse(uri)
+
     def create(self, uri: str, data: bytes, content_type: str, durable: bool) -> bool:
         """See storage.create."""
         self._refuse(uri)
