@@ -26,7 +26,7 @@ from transforms.differences import differences
 from transforms.ending import STOPPED
 from transforms.errors import FatalError, PhotoError
 from transforms.output.cleanup import remove_unnamed, retire, sweep
-from transforms.output.earlier import Report
+from transforms.output.earlier import Report, read_table
 from transforms.output.forecast import Rates, rates_of
 from transforms.output.history import newest_settings, recent_runs
 from transforms.output.latest import BrokenReportError, NoReportError, in_force, names_of, newest_run, settle_names
@@ -34,6 +34,9 @@ from transforms.output.lease import Lease, LeaseError
 from transforms.output.run import RunInfo, discard_shards, is_candidate, read_run, record_stop
 from transforms.plan import PlanConfig
 from transforms.settings import NAMES, RunSettings
+
+FEWEST_CHANGES, MOST_CHANGES = 10_000, 100_000
+"""Rows of changes beside a report, or a quarter of its rows, at which a partial run writes the whole report anew."""
 
 
 def run(request: RunRequest) -> int:
@@ -90,14 +93,9 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         # Only now, as the run before may have completed while we waited for it.
         earlier = find_report(request.settings.earlier_folder, needed=False)
         decisions = keep_decisions(request)
-        plan = PlanConfig(
-            request.settings,
-            earlier,
-            request.damaged,
-            decisions,
-            rows_of(request.settings, earlier),
-            names_of(request.settings.earlier_folder) or NAMES[0],
-        )
+        plan = plan_config(request.settings, earlier, request.damaged, decisions)
+        if plan.layers:
+            info = replace(info, stands_on=newest_run(info.folder).report)
         if request.settings.keeps_pictures:
             settle_names(info.folder, request.settings.names)
             info = replace(info, doubt=doubt_of(request.settings))
@@ -121,7 +119,8 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         if lease.is_held():
             then()
             try:
-                if retire(info.folder, request.settings.keep_reports) and request.settings.keeps_pictures:
+                old = retire(info.folder, request.settings.keep_reports) or bool(earlier.changes)
+                if old and request.settings.keeps_pictures and not plan.layers:
                     remove_unnamed(info.folder, info.run_id)
             except (NoReportError, FatalError, PhotoError, OSError) as error:  # the next run tries again
                 logging.getLogger("whitesweep").warning("old reports stay: %s", error)
@@ -181,9 +180,24 @@ def keep_decisions(request: RunRequest) -> str | None:
     return uri
 
 
-def rows_of(settings: RunSettings, report: Report) -> int:
-    """Count the rows of the report before, where that is needed."""
-    return sum(len(report.read(at, ["id"])) for at in range(len(report))) if settings.only else 0
+def plan_config(
+    settings: RunSettings, earlier: Report, damaged: str | None = None, decisions: str | None = None
+) -> PlanConfig:
+    """Say what a plan is made by.
+
+    A partial run writes changes to the report before, unless there is none, or so many are there already that it folds
+    them into it.
+    """
+    layers = settings.partial and len(earlier) > 0
+    rows = 0
+    if settings.stays:
+        with suppress(NoReportError, PhotoError, ValueError, KeyError, TypeError):
+            rows = int(read_run(settings.output, newest_run(settings.output).run_id)["rows"])
+    if layers:
+        changed = sum(len(read_table(one, ["id"])) for one in earlier.changes)
+        layers = changed < min(MOST_CHANGES, max(FEWEST_CHANGES, rows // 4))
+    names = names_of(settings.earlier_folder) or NAMES[0]
+    return PlanConfig(settings, earlier, damaged, decisions, rows, layers, names)
 
 
 def say_differences(settings: RunSettings) -> Rates | None:

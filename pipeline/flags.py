@@ -449,6 +449,12 @@ def _add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_only(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="the manifests name only what is new or has changed and, by true in a column `deleted`, what is gone; all "
+        "other rows stay as they are",
+    )
+    parser.add_argument(
         "--only",
         nargs="+",
         action="extend",

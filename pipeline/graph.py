@@ -19,7 +19,8 @@ from transforms.output.forecast import Rates
 from transforms.output.lease import lease_watch
 from transforms.output.run import RunInfo
 from transforms.pixels.policy import Policy
-from transforms.plan import PlanConfig, PlanRows
+from transforms.plan import PlanConfig
+from transforms.plan_rows import PlanRows
 from transforms.process import ProcessPhotos
 from transforms.report import WriteReport
 from transforms.verify import Verify
@@ -33,7 +34,8 @@ def build_run(
     Nothing is touched before the whole plan is made and no brake holds; rates let it say how long it may take.
     A migration is the same graph without a network: its plan does every row again, from the map that the report names.
     """
-    rows = root | "ReadManifests" >> ReadManifests(manifests, info.folder, info.settings.only)
+    settings = info.settings
+    rows = root | "ReadManifests" >> ReadManifests(manifests, info.folder, settings.only, settings.partial)
     if info.outlives:  # its own workers keep the lease, and photos are not the first that they have to do
         rows = rows | "RenewLease" >> beam.Map(go_on, info).with_output_types(Batch)
     count = _count(rows, plan)
@@ -52,15 +54,21 @@ def go_on(element: Any, info: RunInfo) -> Any:
 
 
 def _count(rows: beam.PCollection, plan: PlanConfig) -> beam.PCollection:
-    """Count rows; if only some are wanted, those of the report before stand for what the new one will have."""
-    if plan.settings.only:
+    """Count rows; if only some are wanted, those of the report before stand for what the new one will have.
+
+    Changes to a report are one shard.
+    """
+    if plan.layers:
+        return rows.pipeline | "CountRows" >> beam.Create([1], reshuffle=False)
+    if plan.settings.stays:
         return rows.pipeline | "CountRows" >> beam.Create([plan.rows_before], reshuffle=False)
     return rows | "CountBatch" >> beam.Keys() | "CountRows" >> beam.CombineGlobally(sum)
 
 
 def build_plan(root: beam.Pipeline, manifests: list[ManifestFile], plan: PlanConfig, file: str) -> None:
     """Plan a run as build_run does, and write what comes of it to a file (counts.PlanCounts, pickled)."""
-    rows = root | "ReadManifests" >> ReadManifests(manifests, plan.settings.output, plan.settings.only)
+    settings = plan.settings
+    rows = root | "ReadManifests" >> ReadManifests(manifests, settings.output, settings.only, settings.partial)
     count = _count(rows, plan)
     *_, counts = rows | "PlanRows" >> PlanRows(plan, count)
     counts | "SumCounts" >> beam.CombineGlobally(sum_counts) | "Write" >> beam.Map(write_counts, file)

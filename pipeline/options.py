@@ -130,12 +130,23 @@ def choose_rows(settings: RunSettings, flags: argparse.Namespace) -> RunSettings
     Raises:
         RequestError: they contradict one another.
     """
-    only = getattr(flags, "only", None)  # the demo has none
+    only, partial = getattr(flags, "only", None), getattr(flags, "partial", False)  # the demo has neither
+    if partial and (only or flags.retry_failed):
+        raise RequestError(f"--partial does what its manifest names; drop {'--only' if only else '--retry_failed'}")
+    if (
+        partial
+        and settings.keeps_pictures
+        and names_of(settings.output) is None
+        and len(find_report(settings.output, needed=False))
+    ):
+        raise RequestError("--partial: the names of all pictures change; run once without it")
     redo = "anew" if flags.force else "failed" if flags.retry_failed else "all" if only else "changed"
     if only and flags.prune:
         raise RequestError("--prune looks at all rows, and --only at some; give one of them")
     try:
-        return replace(settings, redo=redo, prune=flags.prune, only=read_selection(only) if only else ())
+        return replace(
+            settings, redo=redo, partial=partial, prune=flags.prune, only=read_selection(only) if only else ()
+        )
     except SelectionError as error:
         raise RequestError(str(error)) from error
 

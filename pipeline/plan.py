@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.errors import RequestError
-from pipeline.execute import rows_of
+from pipeline.execute import plan_config
 from pipeline.graph import build_plan
 from pipeline.launch import run_graph
 from pipeline.options import check_beam, check_migrate, check_run, find_report
@@ -22,7 +22,6 @@ from transforms.errors import DeadEndError
 from transforms.hold import plan_record
 from transforms.output.forecast import rates_of
 from transforms.output.history import newest_settings, recent_runs
-from transforms.plan import PlanConfig
 
 
 def plan(flags: argparse.Namespace, others: Sequence[str]) -> int:
@@ -36,7 +35,7 @@ def plan(flags: argparse.Namespace, others: Sequence[str]) -> int:
         file = os.path.join(folder, "plan")
         here = check_beam("local", [])  # a plan reads no photo: whatever will run it, this machine can plan it
         decided = None if request.decisions is None else request.decisions.file.file
-        config = PlanConfig(replace(settings, runner="local"), earlier, None, decided, rows_of(settings, earlier))
+        config = plan_config(replace(settings, runner="local"), earlier, decisions=decided)
         run_graph(here, flags.verbose, lambda root: build_plan(root, request.manifests, config, file))
         with open(file, "rb") as stream:
             counts = pickle.load(stream)

@@ -19,7 +19,8 @@ from transforms.output.run import RunInfo
 from transforms.pixels.methods import DEFAULT_POLICY
 from transforms.pixels.policy import Policy
 from transforms.plain_rows import PackPlainRows, PhotoOutcome, plain_outcome
-from transforms.plan import PlanConfig, PlanRows
+from transforms.plan import PlanConfig
+from transforms.plan_rows import PlanRows
 from transforms.process import ProcessPhotos
 
 

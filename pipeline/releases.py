@@ -17,7 +17,7 @@ from transforms import storage
 from transforms.credentials import without_secrets
 from transforms.differences import differences
 from transforms.errors import FatalError, PhotoError
-from transforms.output.cleanup import oldest_kept, remove_run
+from transforms.output.cleanup import outdated, remove_run
 from transforms.output.latest import BrokenReportError, Latest, NoReportError, in_force, move
 from transforms.output.lease import Lease, LeaseError
 from transforms.output.releases import Release, kept_alive, refuse_incomplete, releases, unnamed
@@ -33,12 +33,12 @@ def history(flags: argparse.Namespace) -> int:
         sizes = kept_alive(folder, [release for release in listed if release.names != NAMES[0]])
         found: dict[str, Any] = {"releases": [_record(release, listed, sizes) for release in listed]}
         if flags.keep_reports is not None and listed:
-            oldest = oldest_kept(folder, flags.keep_reports)
-            kept = [release for release in listed if release.run_id >= oldest]
+            old = set(outdated(folder, flags.keep_reports))
+            kept = [release for release in listed if release.run_id not in old]
             fingerprints = len(kept) < len(listed) and any(release.names != NAMES[0] for release in kept)
             doomed = list(unnamed(folder, kept)) if fingerprints else []
             found["would_go"] = {
-                "reports": [release.run_id for release in listed if release.run_id < oldest],
+                "reports": [release.run_id for release in listed if release.run_id in old],
                 "pictures": sum(name.startswith("images/") for name, _ in doomed),
                 "maps": sum(name.startswith("maps/") for name, _ in doomed),
                 "bytes": sum(size for _, size in doomed),

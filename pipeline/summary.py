@@ -23,14 +23,17 @@ def summarise(run: dict[str, Any], request: RunRequest) -> str:
         )
         if name in work
     ]
+    if run.get("changes"):
+        rows = run["plan"]["rows"]
     tried = run["plan"] is None or any(run["plan"]["to_do"].values())
     lines = [
-        f"{rows} rows in {seconds:.1f} s: " + ", ".join(f"{count} {status}" for status, count in statuses.items()),
+        f"{rows} rows{' of changes' if run.get('changes') else ''} in {seconds:.1f} s: " + ", ".join(f"{count} {status}" for status, count in statuses.items()),
         *(f"  {count:6d} {code}: {FAILURE_CODES[code]}" for code, count in run["failures"].items()),
         f"{', '.join(done) or ('no photo could be read' if tried and statuses.get('failed') else 'nothing to do')}; "
         f"{rows / seconds:.2f} rows a second",
         f"images:   {request.info.folder}/images",
-        f"report:   {request.info.folder}/{request.info.report}",
+        f"report:   {request.info.folder}/{run['report']}",
+        *([f"changes:  {request.info.folder}/{run['changes']}"] if run["changes"] else []),
     ]
     if not SAID.is_set() and run["plan"]:  # by whoever made it: a worker somewhere else
         lines = describe(run["plan"], run["settings"]["prune"]) + lines

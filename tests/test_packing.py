@@ -6,7 +6,7 @@ from transforms.errors import Failure
 from transforms.manifest import in_batches, pack_rows, unpack_rows
 from transforms.output.earlier import Earlier
 from transforms.output.pictures import OutputFile
-from transforms.plan import by_photo
+from transforms.plan_rows import by_photo
 from transforms.settings import MapOrigin
 from transforms.types import PlannedRow
 

@@ -32,6 +32,9 @@ NOT_CHANGED = ("new", "failed", "asked", "unusable")
 """Reasons that are no change of what was there: `--max_changed_fraction` does not count them."""
 
 
+SUMS = ("rows", "earlier", "gone", "unchanged", "changed", "photos", "predictions", "pictures", "left", "difference")
+
+
 @dataclass(slots=True)
 class PlanCounts:
     """What is to be done.
@@ -41,7 +44,8 @@ class PlanCounts:
     before knows. photos: to be read. predictions: photos without a map, as far as can be told without reading them.
     pictures: to be rendered. left: pictures that no row claims. rules: rows by the rule that serves them.
     selected: rows by the words of --only. decided: what is decided on single rows, by id.
-    effect: of other settings, on a sample.
+    effect: of other settings, on a sample. reported: rows that the run makes report rows of, if not all.
+    difference: of a partial run, how many rows more the report has then.
     """
 
     rows: int = 0
@@ -58,16 +62,19 @@ class PlanCounts:
     selected: Counter[str] = field(default_factory=Counter)
     decided: dict[str, str] = field(default_factory=dict)
     effect: Effect = field(default_factory=Effect)
+    reported: int | None = None
+    difference: int = 0
 
     def add(self, other: PlanCounts) -> None:
         """Add another shard's."""
-        for name in ("rows", "earlier", "gone", "unchanged", "changed", "photos", "predictions", "pictures", "left"):
+        for name in SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.reasons += other.reasons
         self.rules += other.rules
         self.selected += other.selected
         self.decided |= other.decided
         self.effect.add(other.effect)
+        self.reported = self.reported if other.reported is None else other.reported
 
     def record(self, unmatched: Iterable[str], undecided: Iterable[str]) -> dict[str, Any]:
         """Write the counts as run.json has them.
@@ -77,6 +84,8 @@ class PlanCounts:
         undecided = sorted(undecided)
         return {
             "rows": self.rows,
+            "rows_reported": self.rows if self.reported is None else self.reported,
+            "rows_after": self.earlier + self.difference,
             "unchanged": self.unchanged,
             "to_do": {name: self.reasons[name] for name in REASONS if self.reasons[name]},
             "photos_to_read": self.photos,

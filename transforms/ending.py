@@ -25,7 +25,8 @@ def end_run(committed: Committed, info: RunInfo) -> None:
             _give_up(info, STOPPED, 143)
         else:
             try:
-                if retire(info.folder, info.settings.keep_reports) and info.settings.keeps_pictures:
+                old = retire(info.folder, info.settings.keep_reports)
+                if old and info.settings.keeps_pictures and info.stands_on is None:
                     remove_unnamed(info.folder, info.run_id)
             except (NoReportError, FatalError, PhotoError, OSError) as error:  # the next run tries again
                 logging.getLogger("whitesweep").warning("old reports stay: %s", error)

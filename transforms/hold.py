@@ -68,10 +68,10 @@ def plan_record(
     if missing := [word for word in settings.only if not counts.selected[word]]:
         more = f" (nor {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise DeadEndError(f"--only {missing[0]}: no row of the manifests that can be used has this id{more}")
-    names = [] if settings.only else settings.pictures.policy.rule_names()
+    names = [] if settings.stays else settings.pictures.policy.rule_names()
     unmatched = [name for name in names if not counts.rules[name]]
     brake = brakes.on_plan(counts.earlier, counts.gone, counts.changed) or brakes.on_effect(counts.effect)
-    undecided = () if settings.only else decisions_at(decisions).keys() - counts.decided.keys()
+    undecided = () if settings.stays else decisions_at(decisions).keys() - counts.decided.keys()
     record = counts.record(unmatched, undecided)
     seconds = None if rates is None else rates.seconds(counts.rows, counts.photos, counts.predictions)
     return {**record, "seconds": seconds, "brake": brake}

@@ -21,6 +21,7 @@ from transforms.credentials import without_password, without_secrets
 from transforms.decisions import NAME as DECISIONS
 from transforms.errors import Failure, FatalError, PhotoError, in_one_line
 from transforms.output.naming import check_id
+from transforms.output.schema import DELETED
 from transforms.packing import pack, unpack
 from transforms.selection import matches
 from transforms.tables import OWN_COLUMNS, Record, TableError, read_csv, read_jsonl, read_parquet
@@ -298,6 +299,19 @@ def _reason(error: Exception) -> str:
     return next(iter(str(text).strip().splitlines()), type(error).__name__)
 
 
+def deletion(row: ManifestRow) -> ManifestRow:
+    """Take the column `deleted` of a manifest of changes for what it says; such a row needs no more than its id."""
+    word = row.attributes.get(DELETED, "").strip().lower()
+    row = replace(row, attributes={name: value for name, value in row.attributes.items() if name != DELETED})
+    if word in ("", "0", "false", "no"):
+        return row
+    if word not in ("1", "true", "yes"):
+        return _with_failure(row, f"{DELETED} is {word!r}; write true or false")
+    if not row.id:
+        return _with_failure(row, f"{DELETED}, and no id that says which")
+    return replace(_with_checked_id(replace(row, failure=None), row.id), deleted=True)
+
+
 def refuse_duplicates(rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
     """Pass one of the rows that share an id, and fail the others.
 
@@ -351,7 +365,7 @@ def keep_apart(rows: Iterable[ManifestRow], output: str) -> Iterator[ManifestRow
     """
     pictures = f"{_real_folder(output)}/images/"
     for row in rows:
-        if row.failure is not None:
+        if row.failure is not None or row.deleted:
             yield row
             continue
         try:
@@ -375,21 +389,25 @@ def _real_folder(folder: str) -> str:
 class ReadManifests(beam.PTransform):
     """Read manifests into rows of photos that do not lie among an output folder's pictures.
 
-    only: ids and patterns of the rows that are wanted; all of them if there is none.
+    only: ids and patterns of the rows that are wanted; all of them if there is none. partial: rows may be deleted.
     """
 
-    def __init__(self, files: list[ManifestFile], output: str, only: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, files: list[ManifestFile], output: str, only: tuple[str, ...] = (), partial: bool = False
+    ) -> None:
         super().__init__()
+        self.partial = partial
         self.files = files
         self.output = output
         self.only = only
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Give a PCollection of Batch."""
-        output, only = self.output, self.only
+        output, only, partial = self.output, self.only, self.partial
 
         def read(file: ManifestFile) -> Iterator[Batch]:
-            rows = keep_apart(read_manifest(file), output)
+            rows = read_manifest(file)
+            rows = keep_apart(map(deletion, rows) if partial else rows, output)
             return in_batches(row for row in rows if not only or matches(only, row.id))
 
         return (

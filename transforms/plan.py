@@ -7,7 +7,6 @@ report nor what is unchanged is ever shuffled: an unchanged row costs one look a
 from __future__ import annotations
 
 import io
-import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,20 +14,18 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.counts import PlanCounts
 from transforms.decisions import decisions_at, rule_of
-from transforms.manifest import BATCH, Batch, pack_rows, photo_key, refuse_duplicates, unpack_rows
+from transforms.manifest import photo_key, refuse_duplicates
 from transforms.output.commit import Gone
-from transforms.output.earlier import Earlier, Report, earlier_of, kept_unseen, load_table, read_table
+from transforms.output.earlier import Earlier, Report, earlier_of, kept_unseen, load_table
 from transforms.output.maps import map_key, map_uri
-from transforms.output.naming import ENDINGS, IMAGES, id_of_output, output_name
-from transforms.output.schema import shard_count, shard_of
-from transforms.packing import pack, unpack
+from transforms.output.naming import IMAGES, id_of_output, output_name
+from transforms.output.schema import shard_of
 from transforms.pixels.policy import Rule
 from transforms.pixels.render import settings_sha256
 from transforms.settings import RunSettings
@@ -42,9 +39,6 @@ COLUMNS = (
     *("map_key", "model", "weights_sha256", "precision", "sharpen", "settings_sha256", "policy_sha256", "rule"),
     *("decision", "foreground_fraction"),
 )
-ROWS_TOGETHER = 16
-FEWEST_GROUPS = 256
-KINDS = ("images", "elsewhere")
 Listed = list[tuple[str, int]]
 """Names below `images/`, and their sizes in bytes."""
 
@@ -55,7 +49,8 @@ class PlanConfig:
 
     earlier: the earlier report. damaged: the table of the ids that a repair does again, a name that is
     never used twice. decisions: the file of decisions on single rows, a name that always says the same.
-    rows_before: how many rows the earlier report has, where only some rows are wanted. names_before: how its pictures
+    rows_before: how many rows the earlier report has, where only some rows are wanted. layers: whether what is written
+    are changes to that report (changes.py). names_before: how its pictures
     are named, which are another folder's.
     """
 
@@ -64,6 +59,7 @@ class PlanConfig:
     damaged: str | None = None
     decisions: str | None = None
     rows_before: int = 0
+    layers: bool = False
     names_before: str = "stable"
 
 
@@ -95,8 +91,8 @@ def plan_shard(
         present[id_of_output(name, config.settings.names)].append((f"{IMAGES}/{name}", size))
     others = {(f"{IMAGES}/{name}", size) for name, size in elsewhere}
     links: list[tuple[str, str]] = []
-    rows = _without_duplicates(rows)
-    open_rows = [row for row in rows if row.failure is None and not _settled(row, records, config)]
+    rows = without_duplicates(rows)
+    open_rows = [row for row in rows if row.failure is None and not row.deleted and not _settled(row, records, config)]
     settings, decisions = config.settings, decisions_at(config.decisions)
     sources = {row.source for row in open_rows} if settings.engine is not None else set()
     facts = storage.source_facts(sources, settings.allow_private)
@@ -104,6 +100,8 @@ def plan_shard(
     tally = Tally(settings)
     policy_sha256 = settings.pictures.policy.sha256()
     for row in rows:
+        if row.deleted:
+            continue
         first = row.id not in claimed and (row.failure is None or row.failure.code != "duplicate_id")
         position, record = records.get(row.id, (-1, None)) if first else (-1, None)
         files = present.get(row.id, []) if first else []
@@ -113,7 +111,7 @@ def plan_shard(
         known = facts.get(row.source)
         decision = decisions.get(row.id)
         name, rule = rule_of(row, settings.pictures.policy, decision)
-        reason = None if settled else _why(row, record, files, others, known, rule, settings)
+        reason = None if settled else why(row, record, files, others, known, rule, settings)
         if record is not None and reason is None:
             positions.append(position)
             tally.carried(row, name, decision)
@@ -134,8 +132,9 @@ def plan_shard(
         planned = PlannedRow(*(*row.values(), *found))
         todo.append(planned)
         tally.to_do(planned, record, known, reason or "asked", name, rule)
-    if settings.only:  # whatever else there is stays as it is
-        rest = [(position, id) for position, id in standing if id not in claimed]
+    if settings.stays:  # whatever else there is stays as it is
+        deleted = {row.id for row in rows if row.deleted}
+        rest = [(position, id) for position, id in standing if id not in claimed and id not in deleted]
         positions += [position for position, _ in rest]
         tally.others(len(rest))
         for id in {id for _, id in rest}:
@@ -164,7 +163,7 @@ def _settled(row: ManifestRow, records: dict[str, tuple[int, dict[str, Any]]], c
     return row.id not in _ids(config.damaged)
 
 
-def _why(
+def why(
     row: ManifestRow,
     record: dict[str, Any] | None,
     files: Listed,
@@ -243,7 +242,13 @@ def _records(
     """
     if not earlier.shards:
         return {}, {}, []
-    table = load_table(earlier, shard, shards).select(COLUMNS)
+    return records_of(load_table(earlier, shard, shards).select(COLUMNS), shard, shards)
+
+
+def records_of(
+    table: pa.Table, shard: int, shards: int
+) -> tuple[dict[str, tuple[int, dict[str, Any]]], dict[str, Earlier], list[tuple[int, str]]]:
+    """Do what _records does, with the columns COLUMNS of a report's table."""
     found: dict[str, tuple[int, dict[str, Any]]] = {}
     duplicates: dict[str, Earlier] = {}
     standing: list[tuple[int, str]] = []
@@ -270,7 +275,7 @@ def _attributes(table: pa.Table) -> list[dict[str, str]]:
     return [dict(pairs[start:end]) for start, end in pairwise(ends)]
 
 
-def _without_duplicates(rows: Iterable[ManifestRow]) -> list[ManifestRow]:
+def without_duplicates(rows: Iterable[ManifestRow]) -> list[ManifestRow]:
     """Fail all but one of the usable rows of each id. Unusable rows come last, as an id is first a usable row's."""
     by_id: dict[str, list[ManifestRow]] = defaultdict(list)
     failed = []
@@ -288,101 +293,3 @@ def _ids(table: str | None) -> frozenset[str]:
     if table is None:
         return frozenset()
     return frozenset(pq.read_table(io.BytesIO(storage.read(table).data), columns=["id"])["id"].to_pylist())
-
-
-def list_ranges(config: PlanConfig) -> list[tuple[str, str]]:
-    """Cut the names below `images/` into ranges that workers can list side by side.
-
-    Each shard of a report is a fair sample of its ids, so the names in one show where the others lie.
-    """
-    if storage.is_local(config.settings.output) or len(config.earlier) < 2:
-        return [("", "")]
-    names = read_table(config.earlier.shards[0], ["output_uri"])["output_uri"]
-    ordered = sorted(name.removeprefix(f"{IMAGES}/") for name in names.drop_null().to_pylist())
-    parts = min(len(ordered), len(config.earlier))
-    cuts = sorted({ordered[len(ordered) * part // parts] for part in range(1, parts)})
-    return list(zip(["", *cuts], [*cuts, ""], strict=True))
-
-
-def _by_shard(items: Iterable[tuple[str, Any]], shards: int) -> Iterator[tuple[int, bytes]]:
-    parts: dict[int, list[Any]] = defaultdict(list)
-    for count, (id, item) in enumerate(items, start=1):
-        parts[shard_of(id, shards)].append(item)
-        if count % (BATCH * 10) == 0:
-            yield from ((shard, pack(part)) for shard, part in parts.items())
-            parts.clear()
-    yield from ((shard, pack(part)) for shard, part in parts.items())
-
-
-def _rows_by_shard(batch: Batch, count: int) -> Iterator[tuple[int, bytes]]:
-    shards, (_, packed) = shard_count(count), batch
-    if shards == 1:
-        return iter([(0, packed)])
-    return _by_shard(((values[0], values) for values in unpack(packed)), shards)
-
-
-def _images_by_shard(span: tuple[str, str], count: int, folder: str, names: str) -> Iterator[tuple[int, bytes]]:
-    listed = storage.list_sizes(f"{folder}/{IMAGES}", *span)
-    named = ((id_of_output(name, names), (name, size)) for name, size in listed if name.endswith(ENDINGS))
-    return _by_shard(named, shard_count(count))
-
-
-def by_photo(rows: Iterable[PlannedRow], count: int) -> list[tuple[int, bytes]]:
-    """Pack rows so that those of one photo have the same key, whichever shard they are in.
-
-    count: of all rows. In a large run some sixteen share a key, in a small one most photos have their own. The largest
-    groups come first, so that a runner that deals them out in turn gives each worker as much.
-    """
-    keys = max(FEWEST_GROUPS, count // ROWS_TOGETHER)
-    groups: dict[int, list[PlannedRow]] = defaultdict(list)
-    for row in rows:
-        groups[zlib.crc32((row.group or photo_key(row)).encode()) % keys].append(row)
-    largest_first = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    return [(key, pack_rows(group)) for key, group in largest_first]
-
-
-class PlanRows(beam.PTransform):
-    """Plan what is to be done. count: a PCollection of one int, the number of rows."""
-
-    def __init__(self, config: PlanConfig, count: beam.PCollection) -> None:
-        super().__init__()
-        self.config = config
-        self.count = count
-
-    def expand(self, batches: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
-        """Map a PCollection of Batch to four.
-
-        todo: see by_photo. carried: (shard, Carried). gone: Gone. counts: PlanCounts of each shard.
-        """
-        config, count = self.config, beam.pvalue.AsSingleton(self.count)
-        rows = batches | "KeyByShard" >> beam.FlatMap(_rows_by_shard, count).with_output_types(tuple[int, bytes])
-        settings = config.settings
-        ranges = batches.pipeline | "Ranges" >> beam.Create(list_ranges(config))
-
-        def list_images(name: str, folder: str, names: str) -> beam.PCollection:
-            listing = beam.FlatMap(_images_by_shard, count, folder, names).with_output_types(tuple[int, bytes])
-            return ranges | name >> listing
-
-        parts = {"rows": rows, "images": list_images("ListImages", settings.output, settings.names)}
-        if settings.start_from is not None and settings.command == "run":
-            parts["elsewhere"] = list_images("ListOthers", settings.start_from, config.names_before)
-
-        def plan(keyed: tuple[int, dict[str, Iterable[bytes]]], count: int) -> Iterator[Any]:
-            shard, parts = keyed
-            rows = (row for part in parts["rows"] for row in unpack_rows(part, ManifestRow))
-            listed, others = ([x for part in parts.get(kind, ()) for x in unpack(part)] for kind in KINDS)
-            found = plan_shard(shard, shard_count(count), rows, listed, config, others)
-            yield from by_photo(found.todo, count)
-            if found.carried.positions:
-                yield beam.pvalue.TaggedOutput("carried", (shard, found.carried))
-            yield from (beam.pvalue.TaggedOutput("gone", gone) for gone in found.gone)
-            yield beam.pvalue.TaggedOutput("counts", found.counts)
-
-        return (
-            parts
-            | "JoinByShard" >> beam.CoGroupByKey()
-            | "PlanShard"
-            >> beam.FlatMap(plan, count)
-            .with_output_types(tuple[int, bytes])
-            .with_outputs("carried", "gone", "counts", main="todo")
-        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import reduce
@@ -44,21 +44,51 @@ from transforms.output.earlier import Report, load_table
 from transforms.output.lease import lease_watch
 from transforms.output.pictures import look_at, remove_picture
 from transforms.output.run import RunInfo
-from transforms.output.schema import SCHEMA, ReportRow, shard_count, shard_name, shard_of, sorted_order, to_record
+from transforms.output.schema import (
+    DELETED,
+    SCHEMA,
+    ReportRow,
+    shard_count,
+    shard_name,
+    shard_of,
+    sorted_order,
+    to_record,
+)
 from transforms.pixels.statistics import NO_SUBJECT_BELOW
 from transforms.steps import Effort
 from transforms.types import Carried, Outcome, Packed
 
 PACKED_ROWS = 1000
 COMPARED = ["id", "settings_sha256", "category", "foreground_fraction", "decision"]
-STANDING = ("failed", "dropped")
+STANDING = ("failed", "dropped", DELETED)
 """Statuses that a row keeps when it is carried over; any other becomes `unchanged`."""
 ROW_GROUP = 10_000
+PLACELESS = ("bad_row", "bad_id", "duplicate_id")
 
 
 def to_table(rows: Iterable[ReportRow]) -> pa.Table:
     """Make a table of SCHEMA of rows."""
     return pa.Table.from_pylist([to_record(row) for row in rows], schema=SCHEMA)
+
+
+def placed(made: pa.Table) -> pa.Table:
+    """Leave out the rows of a manifest of changes that have no place of their own: run.json alone tells of them."""
+    codes = made["code"].to_pylist()
+    return made.take(pa.array([at for at, code in enumerate(codes) if code not in PLACELESS], pa.int64()))
+
+
+def packed_table(table: pa.Table) -> bytes:
+    """Pack a table of SCHEMA for the way to another stage."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def unpacked_table(data: bytes) -> pa.Table:
+    """Give the table again."""
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()
 
 
 def to_parquet(table: pa.Table) -> bytes:
@@ -101,7 +131,10 @@ def write_shard(
     left: list[Gone] = []
     traces: list[tuple[str, str]] = []
     for part in parts:
-        if isinstance(part, Carried):
+        if isinstance(part, Carried) and part.rows:
+            tables.append(unpacked_table(part.rows))
+            fresh.append(to_table(ReportRow(id, "", None, {}, DELETED) for id in part.deleted))
+        elif isinstance(part, Carried):
             make_links(part.links, info)
             effort.counts["files_linked"] += len(part.links)
             tables.append(carry(load_table(earlier, shard, shards), part))
@@ -110,15 +143,18 @@ def write_shard(
             effort.add(part.effort)
             left += part.left
             traces += part.traces
-    table = pa.concat_tables(tables + fresh)
+    made = pa.concat_tables([SCHEMA.empty_table(), *fresh])
+    table = pa.concat_tables([*tables, placed(made) if info.settings.partial else made])
     lease_watch(info.folder, info.run_id if info.leased else "").refuse_lost()
     write_or_stop(f"{info.folder}/{info.report}/{shard_name(shard, shards)}", to_parquet(table), PARQUET)
-    made = pa.concat_tables([SCHEMA.empty_table(), *fresh])
+    is_layer = info.stands_on is not None
     return replace(
-        summarise(shard, table, effort),
+        summarise(shard, made if is_layer else table, effort),
         left=left,
         traces=traces[:TRACES],
-        effect=compare_rules(made, earlier, shard, shards),
+        effect=compare_rules(
+            made, (lambda ids: earlier.find(ids)) if is_layer else (lambda _: load_table(earlier, shard, shards))
+        ),
         damaged=find_damaged(made, info) if info.settings.keeps_pictures else [],
     )
 
@@ -162,10 +198,10 @@ def find_damaged(made: pa.Table, info: RunInfo) -> list[str]:
         return [row["output_uri"] for row, whole in zip(rows, pool.map(is_whole, rows), strict=True) if not whole]
 
 
-def compare_rules(fresh: pa.Table, earlier: Report, shard: int, shards: int) -> Effect:
+def compare_rules(fresh: pa.Table, load: Callable[[Collection[str]], pa.Table]) -> Effect:
     """Compare the foregrounds of new rows with those of the report before, where the settings of the picture differ.
 
-    Rows that are decided one by one do not count: that is meant.
+    Rows that are decided one by one do not count: that is meant. load: gives that report's rows, those of ids at least.
     """
     effect, rows = Effect(), {}
     for row in fresh.select([*COMPARED, "status"]).to_pylist():
@@ -173,9 +209,9 @@ def compare_rules(fresh: pa.Table, earlier: Report, shard: int, shards: int) -> 
             row["foreground_fraction"] = 0.0
         if row["foreground_fraction"] is not None:
             rows[row["id"]] = row
-    if not rows or not earlier:
+    if not rows:
         return effect
-    before = load_table(earlier, shard, shards).select([*COMPARED, "output_uri"])
+    before = load(rows.keys()).select([*COMPARED, "output_uri"])
     found = [at for at, id in enumerate(before["id"].to_pylist()) if id in rows]
     for old in before.take(pa.array(found, pa.int64())).to_pylist():
         row = rows[old["id"]]
@@ -290,7 +326,7 @@ class WriteReport(beam.PTransform):
             plan: dict[str, Any], summaries: Iterable[ShardSummary], gone: Iterable[Gone], rows: int
         ) -> Committed:
             shards = shard_count(rows)
-            expected = plan["rows"] if info.settings.only else rows
+            expected = plan["rows_reported"] if info.settings.stays else rows
             total = write_empty_shards(info, summaries, shards)
             total.effort.counts = all_work(info, total.effort.counts)
             with told_of(info):

@@ -75,7 +75,8 @@ class RunSettings:
     start_from: another output folder, whose report and maps (in a `run`, pictures too) are where it starts; None for
     its own.
     only: ids and patterns of the rows that are done at all; all if there is none.
-    redo: one of REDO. prune: remove at the end the pictures that no row claims.
+    partial: whether the manifests name only what has changed. redo: one of REDO.
+    prune: remove at the end the pictures that no row claims.
     engine: what predicts new maps, every choice made; None if the network may not be asked.
     pictures: how a cutout is made of a photo and its map. decisions: on single photos, before any rule.
     limits: what a photo may cost.
@@ -91,6 +92,7 @@ class RunSettings:
     manifests: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     start_from: str | None = None
+    partial: bool = False
     redo: str = "changed"
     only: tuple[str, ...] = ()
     prune: bool = False
@@ -152,6 +154,11 @@ class RunSettings:
         return self.names == "fingerprint"
 
     @property
+    def stays(self) -> bool:
+        """Whether rows of the report before stay that the manifests do not name, or the user does not."""
+        return bool(self.only) or self.partial
+
+    @property
     def maps_folders(self) -> list[str]:
         """Where maps of the run's own settings may lie: here, and where it starts from."""
         return [self.maps_folder, *([] if self.start_from is None else [f"{self.start_from}/maps"])]
@@ -169,6 +176,7 @@ class RunSettings:
             "manifest_folders": list(self.folders),
             "output": self.output,
             "from": self.start_from,
+            "partial": self.partial,
             "redo": self.redo,
             "only": list(self.only),
             "prune": self.prune,
@@ -220,6 +228,7 @@ class RunSettings:
                 manifests=tuple(record["manifest"]),
                 folders=tuple(record["manifest_folders"]),
                 start_from=record["from"],
+                partial=record.get("partial", False),
                 redo=record["redo"],
                 only=tuple(record["only"]),
                 prune=record["prune"],

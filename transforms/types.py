@@ -21,7 +21,7 @@ class ManifestRow:
 
     id: names the output. uri: as written in the manifest. source: the same, resolved against the manifest's folder.
     manifest, line: where the row stands (line counts from 1, for Parquet the row number).
-    failure: what is already known to be wrong with it.
+    failure: what is already known to be wrong with it. deleted: a manifest of changes says that it is gone.
     """
 
     id: str
@@ -32,13 +32,14 @@ class ManifestRow:
     manifest: str = ""
     line: int = 0
     failure: Failure | None = None
+    deleted: bool = False
 
     def values(self) -> tuple[Any, ...]:
         """Give all fields in order: ManifestRow(*row.values()) is the row.
 
         Between stages rows pass as these. Pickling a dataclass of slots costs ten times as much, for every row.
         """
-        where = (self.manifest, self.line, self.failure)
+        where = (self.manifest, self.line, self.failure, self.deleted)
         return (self.id, self.uri, self.source, self.category, self.attributes, *where)
 
 
@@ -115,8 +116,11 @@ class Carried:
     positions: where they stand in that report's table (earlier.load_table). changes: by position, the columns in which
     they differ all the same, as the manifest or the policy's other rules now say something else. links: files of theirs
     that lie elsewhere or have another name, and the names that they get below the output folder.
+    rows: others that stand in it as they are, by themselves (packed_table). deleted: ids of rows that are no more.
     """
 
     positions: tuple[int, ...]
     changes: dict[int, dict[str, Any]]
     links: tuple[tuple[str, str], ...] = ()
+    rows: bytes = b""
+    deleted: tuple[str, ...] = ()

@@ -11,10 +11,20 @@ from transforms.errors import PhotoError
 from transforms.output.latest import BrokenReportError, in_force, newest_run
 from transforms.output.pictures import remove_file
 from transforms.output.releases import releases, unnamed
-from transforms.output.run import WRITTEN, is_complete, list_runs, read_run, record_of
+from transforms.output.run import (
+    WRITTEN,
+    is_complete,
+    is_partial,
+    list_runs,
+    read_run,
+    record_of,
+    report_of_run,
+)
 
 RECENT_S = 7 * 24 * 3600.0
 """What a report may be read for after a newer one is there, by a migration or comparison that started from it."""
+PARTIAL_S = 3600.0
+"""The same of a partial run, whose changes the next one's hold too."""
 
 
 def sweep(folder: str, everywhere: bool = True) -> None:
@@ -39,15 +49,12 @@ def sweep(folder: str, everywhere: bool = True) -> None:
 
 
 def _remove(folder: str, run_id: str) -> None:
-    for part in (f"report/run={run_id}", record_of(run_id)):
+    for part in (report_of_run(run_id), report_of_run(run_id, partial=True), record_of(run_id)):
         storage.delete_folder(f"{folder}/{part}")
 
 
 def retire(folder: str, keep: int) -> bool:
-    """Remove all reports older than the newest so many complete ones, and what stopped runs of that time left.
-
-    Complete reports that were the newest within RECENT_S stay too, and what others stand on. To be called by the holder
-    of the folder's lease.
+    """Remove what reports need not stay (see outdated). To be called by the holder of the folder's lease.
 
     Returns:
         whether there was one.
@@ -55,8 +62,7 @@ def retire(folder: str, keep: int) -> bool:
     Raises:
         NoReportError: there is no complete report. FatalError, PhotoError, OSError: something cannot be removed.
     """
-    oldest = oldest_kept(folder, keep)
-    old = sorted(run for run in list_runs(folder) if run < oldest)
+    old = outdated(folder, keep)
     for run in old:
         remove_run(folder, run)
     return bool(old)
@@ -68,31 +74,31 @@ def remove_run(folder: str, run_id: str) -> None:
     Raises:
         FatalError, PhotoError: something cannot be removed.
     """
-    for place in (record_of(run_id), f"report/run={run_id}"):  # without it, it is a dead run's
+    for place in (record_of(run_id), report_of_run(run_id)):  # without it, it is a dead run's
         storage.delete(f"{folder}/{place}/run.json")
     _remove(folder, run_id)
 
 
-def oldest_kept(folder: str, keep: int) -> str:
-    """Name the run whose report is the oldest that stays (see retire).
+def outdated(folder: str, keep: int) -> list[str]:
+    """List the runs that are older than the newest so many complete ones, and what stopped runs of that time left.
+
+    Complete ones that were the newest within RECENT_S stay too, and what stays has changes to. Partial runs, of which
+    there may be one a second, count for themselves, and stay for PARTIAL_S.
 
     Raises:
         NoReportError: there is no complete report. PhotoError, OSError: the folder cannot be listed.
     """
-    complete = sorted(run for run, files in list_runs(folder).items() if is_complete(files))
-    first = max(0, len(complete) - keep)
-    while first and time.time() - _committed(folder, complete[first]) < RECENT_S:
+    runs = list_runs(folder)
+    complete = sorted(run for run, files in runs.items() if is_complete(files))
+    whole = [run for run in complete if not is_partial(runs[run])]
+    first = max(0, len(whole) - keep)
+    while first and time.time() - _committed(folder, whole[first]) < RECENT_S:
         first -= 1  # it was the newest until the one behind it was committed
     newest = newest_run(folder)
-    standing = {newest.run_id, newest.report.rpartition("=")[2], *complete[first:]}
-    return min(standing | {_stands_on(folder, run) for run in standing})
-
-
-def _stands_on(folder: str, run_id: str) -> str:
-    """Name the run whose report a release has changes to; itself, where it has none."""
-    with suppress(PhotoError, ValueError, AttributeError):
-        return str(read_run(folder, run_id).get("report") or f"={run_id}").rpartition("=")[2]
-    return run_id
+    oldest = min({newest.run_id, newest.report.rpartition("=")[2], *whole[first : first + 1]})
+    partial = [run for run in complete if is_partial(runs[run]) and run != newest.run_id]
+    cut = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() - PARTIAL_S))
+    return sorted({run for run in runs if run < oldest} | {run for run in partial[:-keep] if run < cut})
 
 
 def remove_unnamed(folder: str, run_id: str) -> None:

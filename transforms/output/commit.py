@@ -138,9 +138,14 @@ def commit(
     gone = list(gone)
     files = sum(one.name is not None for one in gone)  # what is left of failed rows is not pruned, but told of
     ordered = sorted([*gone, *total.left], key=lambda one: (one.id, one.name or ""))
-    prune = info.settings.prune and files <= total.pictures
-    failed = total.statuses["failed"]
-    reasons = [over_budget(failed, rows, info.settings.max_failure_fraction)]
+    prune = info.settings.prune and (files <= total.pictures or info.stands_on is not None)  # of changes, few stay
+    failed, statuses, whole = total.statuses["failed"], total.statuses, rows
+    if plan is not None and info.settings.partial:
+        whole = rows - plan["to_do"].get("unusable", 0)  # which have no place in a report of other rows
+        if info.stands_on is not None:
+            whole = plan["rows_after"]
+            statuses = statuses + Counter(unchanged=plan["unchanged"])
+    reasons = [over_budget(failed, whole, info.settings.max_failure_fraction)]
     if info.settings.prune and not prune:
         reasons.append(
             f"{files} pictures would be pruned and {total.pictures} stay; nothing was pruned: is the "
@@ -164,14 +169,14 @@ def commit(
         "exit_code": 1 if reason else 0,
         "reason": reason,
         "held": "; ".join(filter(None, held)) or None,
-        "report": info.report,
-        "changes": None,
+        "report": info.stands_on or info.report,
+        "changes": info.report if info.stands_on else None,
         "base": before and before.run_id,
         "settings": (info.repairs or info.settings).record(),
         "versions": info.versions,
         "plan": plan,
-        "rows": rows,
-        "statuses": dict(sorted(total.statuses.items())),
+        "rows": whole,
+        "statuses": dict(sorted(statuses.items())),
         "failures": dict(sorted(total.codes.items())),
         "first_failures": total.failures,
         "mask_flags": dict(sorted(total.mask_flags.items())),
@@ -206,7 +211,14 @@ def _publish(info: RunInfo, before: Latest | None) -> None:
         with storage.locked(f"{info.folder}/report"):  # of a local folder: nobody takes it over in between
             _refuse_taken_over(info)
             # Whoever took over objects since, and was done, has let latest.json say something else.
-            published = move(info.folder, before, info.run_id, info.report, None, "run")
+            published = move(
+                info.folder,
+                before,
+                info.run_id,
+                info.stands_on or info.report,
+                info.report if info.stands_on else None,
+                "run",
+            )
     except PhotoError as error:
         raise FatalError(f"the report cannot be written: {error.message}") from error
     if not published:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +76,31 @@ class Report:
         parts = (before.take(pa.array(stays, pa.int64())), changed.take(pa.array(holds, pa.int64())))
         table = pa.concat_tables([fill_in(part) if columns is None else part for part in parts])
         return table if columns is None else table.select(list(columns))
+
+    def changed(self) -> pa.Table:
+        """Read all changes, as a table of SCHEMA, those that delete a row too."""
+        return pa.concat_tables([SCHEMA.empty_table(), *(fill_in(read_table(one)) for one in self.changes)])
+
+    def find(self, ids: Collection[str]) -> pa.Table:
+        """Read the rows of some ids, as a table of SCHEMA.
+
+        Of shards only the row groups are read in which an id may be: the cost is that of the ids, and of a look at all.
+
+        Raises:
+            DeadEndError: a shard cannot be read.
+        """
+        changed = self.changed()
+        replaced = set(changed["id"].to_pylist())
+        states = zip(changed["id"].to_pylist(), changed["status"].to_pylist(), strict=True)
+        held = [n for n, (id, said) in enumerate(states) if id in ids and said != DELETED]
+        found = [changed.take(pa.array(held, pa.int64()))]
+        asked: dict[int, set[str]] = defaultdict(set)
+        for id in ids:
+            if self.shards and id not in replaced:
+                asked[shard_of(id, len(self))].add(id)
+        with ThreadPoolExecutor(storage.parallel(self.shards[0]) if self.shards else 1) as pool:
+            found += pool.map(lambda at: fill_in(_find(self.shards[at], asked[at])), sorted(asked))
+        return pa.concat_tables(found)
 
     def pictures(self, shard: int, count: int) -> Iterator[str]:
         """Name the pictures of the rows that may be in one shard of a report of so many."""
@@ -150,6 +178,25 @@ def load_table(report: Report, shard: int, count: int) -> pa.Table:
     """
     befores = shards_before(len(report), shard, count) if report.shards else []
     return pa.concat_tables([SCHEMA.empty_table(), *(fill_in(report.read(before)) for before in befores)])
+
+
+def _find(shard: str, ids: Collection[str]) -> pa.Table:
+    """Read the rows of some ids from a shard, which is sorted by id."""
+    ordered = sorted(ids)
+    with _translated(shard), storage.open_read(shard, 0) as stream:
+        file = pq.ParquetFile(stream)
+        place = file.schema_arrow.get_field_index("id")
+        parts = [file.schema_arrow.empty_table()]
+        for group in range(file.num_row_groups):
+            about = file.metadata.row_group(group).column(place).statistics
+            if about is not None and about.has_min_max:
+                first = bisect_left(ordered, about.min)
+                if first == len(ordered) or ordered[first] > about.max:
+                    continue
+            at = [n for n, id in enumerate(file.read_row_group(group, ["id"])["id"].to_pylist()) if id in ids]
+            if at:
+                parts.append(file.read_row_group(group).take(pa.array(at, pa.int64())))
+        return pa.concat_tables(parts)
 
 
 def fill_in(table: pa.Table) -> pa.Table:

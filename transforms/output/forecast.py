@@ -40,6 +40,7 @@ def rates_of(runs: Iterable[dict[str, Any]], network: dict[str, Any] | None) -> 
     complete = [
         run
         for run in runs
+        if run.get("changes") is None  # what a partial run does not name costs nothing
         if all(isinstance(run.get(name), dict) for name in told)
         and all(isinstance(run.get(name), (int, float)) for name in ("rows", "seconds"))
     ]

@@ -16,6 +16,7 @@ from transforms.errors import PhotoError
 from transforms.settings import RunSettings
 
 JSON = "application/json"
+CHANGES = "changes/"
 WRITTEN = ("report", "runs")
 """What a run writes of itself, below the output folder."""
 
@@ -30,6 +31,7 @@ class RunInfo:
     nobody waits for its end.
     repairs: of a repair, what the run that it repairs was asked for; run.json says that again.
     doubt: why the release is not to be published before somebody has looked at it.
+    stands_on: of a partial run the report, relative to the output folder, that it has changes to.
     """
 
     settings: RunSettings
@@ -41,6 +43,7 @@ class RunInfo:
     detached: bool = False
     repairs: RunSettings | None = None
     doubt: str | None = None
+    stands_on: str | None = None
 
     @property
     def folder(self) -> str:
@@ -50,7 +53,7 @@ class RunInfo:
     @property
     def report(self) -> str:
         """The folder of this run's report, relative to the output folder."""
-        return f"report/run={self.run_id}"
+        return report_of_run(self.run_id, self.stands_on is not None)
 
     @property
     def since(self) -> str | None:
@@ -61,6 +64,11 @@ class RunInfo:
     def record(self) -> str:
         """The folder of what else there is to say of this run, relative to the output folder."""
         return record_of(self.run_id)
+
+
+def report_of_run(run_id: str, partial: bool = False) -> str:
+    """Place the report of a run, or its changes to another report, relative to its output folder."""
+    return f"report/{'changes' if partial else 'run'}={run_id}"
 
 
 def record_of(run_id: str) -> str:
@@ -129,18 +137,26 @@ def json_of(value: object) -> bytes:
 def list_runs(folder: str) -> dict[str, set[str]]:
     """List the runs that have left anything, and the files of each, in its report and in its record.
 
+    Of a partial run they have the names of the folder before them, `changes=…/`.
+
     Raises:
         OSError, PhotoError: something cannot be listed.
     """
     runs: dict[str, set[str]] = {}
-    for part, prefix in zip(WRITTEN, ("run=", ""), strict=True):
+    for part in WRITTEN:
         for name, _ in storage.list_sizes(f"{folder}/{part}"):
             run, slash, file = name.partition("/")
-            if slash and run.startswith(prefix):
-                runs.setdefault(run.removeprefix(prefix), set()).add(file)
+            kind, equals, run_id = run.rpartition("=")
+            if slash and bool(equals) == (part == "report"):
+                runs.setdefault(run_id, set()).add(f"{CHANGES}{file}" if kind == "changes" else file)
     return runs
+
+
+def is_partial(files: set[str]) -> bool:
+    """Tell of a run's files whether it has changes to another report, and none of its own."""
+    return any(name.startswith(CHANGES) for name in files)
 
 
 def is_complete(files: set[str]) -> bool:
     """Tell of a run's files whether it got as far as a report; what stopped has a run.json, and no report."""
-    return "run.json" in files and any(name.startswith("part-") for name in files)
+    return "run.json" in files and any(name.removeprefix(CHANGES).startswith("part-") for name in files)

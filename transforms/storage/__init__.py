@@ -12,7 +12,8 @@ from __future__ import annotations
 import glob as local_glob
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from importlib import import_module
@@ -205,6 +206,19 @@ def locked(folder: str) -> AbstractContextManager[None]:
 def exists(uri: str) -> bool:
     """Tell whether there is a file or object of this name."""
     return store_of(uri).exists(uri)
+
+
+def sizes(uris: Sequence[str]) -> list[int | None]:
+    """Give the sizes in bytes of files or objects of one store; None where there is none of that name.
+
+    Raises:
+        PhotoError: a store cannot be asked.
+    """
+    if not uris:
+        return []
+    store = store_of(uris[0])
+    with ThreadPoolExecutor(store.parallel) as pool:
+        return list(pool.map(store.size, uris))
 
 
 def holds(uri: str, data: bytes) -> bool:

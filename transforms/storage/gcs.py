@@ -289,6 +289,12 @@ class _Gcs(ObjectStore):
     def exists(self, uri: str) -> bool:
         return exists(uri)
 
+    def size(self, uri: str) -> int | None:
+        bucket, name = split(uri)
+        with _translated(uri):
+            blob = client().bucket(bucket).get_blob(name, timeout=TIMEOUT_S)
+        return None if blob is None else int(blob.size)
+
     def holds(self, uri: str, data: bytes) -> bool:
         return holds(uri, data)
 

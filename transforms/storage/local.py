@@ -410,6 +410,10 @@ class _Local(Store):
     def exists(self, uri: str) -> bool:
         return os.path.isfile(local_path(uri))
 
+    def size(self, uri: str) -> int | None:
+        path = local_path(uri)
+        return os.path.getsize(path) if os.path.isfile(path) else None
+
     def holds(self, uri: str, data: bytes) -> bool:
         return holds(local_path(uri), data)
 

@@ -123,6 +123,10 @@ class Store:
         """See storage.exists."""
         self._refuse(uri)
 
+    def size(self, uri: str) -> int | None:
+        """See storage.sizes."""
+        self._refuse(uri)
+
     def holds(self, uri: str, data: bytes) -> bool:
         """See storage.holds."""
         self._refuse(uri)
