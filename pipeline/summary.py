@@ -23,11 +23,13 @@ def summarise(run: dict[str, Any], request: RunRequest) -> str:
         )
         if name in work
     ]
+    what = "rows"
     if run.get("changes"):
-        rows = run["plan"]["rows"]
+        rows, what = run["plan"]["rows"], "rows of changes"
     tried = run["plan"] is None or any(run["plan"]["to_do"].values())
     lines = [
-        f"{rows} rows{' of changes' if run.get('changes') else ''} in {seconds:.1f} s: " + ", ".join(f"{count} {status}" for status, count in statuses.items()),
+        f"{rows} {what} in {seconds:.1f} s: " + ", ".join(f"{count} {status}" for status, count in statuses.items()),
+        + ", ".join(f"{count} {status}" for status, count in statuses.items()),
         *(f"  {count:6d} {code}: {FAILURE_CODES[code]}" for code, count in run["failures"].items()),
         f"{', '.join(done) or ('no photo could be read' if tried and statuses.get('failed') else 'nothing to do')}; "
         f"{rows / seconds:.2f} rows a second",
