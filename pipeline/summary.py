@@ -20,28 +20,27 @@ def summarise(run: dict[str, Any], request: RunRequest) -> str:
             ("photos_predicted", "predicted"),
             ("images_written", "pictures written"),
             ("images_removed", "removed"),
+            ("files_linked", "files linked"),
         )
         if name in work
     ]
     what = "rows"
     if run.get("changes"):
         rows, what = run["plan"]["rows"], "rows of changes"
+    steps = "  ".join(f"{step} {spent:.1f}" for step, spent in run["step_seconds"].items())
     tried = run["plan"] is None or any(run["plan"]["to_do"].values())
     lines = [
         f"{rows} {what} in {seconds:.1f} s: " + ", ".join(f"{count} {status}" for status, count in statuses.items()),
-        + ", ".join(f"{count} {status}" for status, count in statuses.items()),
         *(f"  {count:6d} {code}: {FAILURE_CODES[code]}" for code, count in run["failures"].items()),
         f"{', '.join(done) or ('no photo could be read' if tried and statuses.get('failed') else 'nothing to do')}; "
         f"{rows / seconds:.2f} rows a second",
+        *([f"seconds by step, over all workers: {steps}"] if steps else []),
         f"images:   {request.info.folder}/images",
         f"report:   {request.info.folder}/{run['report']}",
         *([f"changes:  {request.info.folder}/{run['changes']}"] if run["changes"] else []),
     ]
     if not SAID.is_set() and run["plan"]:  # by whoever made it: a worker somewhere else
         lines = describe(run["plan"], run["settings"]["prune"]) + lines
-    if run["step_seconds"]:
-        steps = "  ".join(f"{step} {spent:.1f}" for step, spent in run["step_seconds"].items())
-        lines.insert(-2, f"seconds by step, over all workers: {steps}")
     if run["gone"]:
         verb = f"{run['pruned']} pictures removed" if run["pruned"] else "--prune removes their pictures"
         lines.append(f"gone from the manifest: {run['gone']} ids, listed in {request.info.record}/gone.parquet; {verb}")
