@@ -60,6 +60,10 @@ def main(arguments: Sequence[str]) -> int:
             from pipeline.verify import verify
 
             return verify(flags, others)
+        if flags.command == "watch":
+            from pipeline.watch import watch
+
+            return watch(flags, others)
         if flags.dry_run:
             from pipeline.dry_run import dry_run
 

@@ -14,10 +14,10 @@ from transforms import storage
 from transforms.errors import PhotoError
 
 NAME = "whitesweep.toml"
-COMMANDS = ("run", "migrate", "plan")
+COMMANDS = ("run", "migrate", "plan", "watch")
 NOT_IN_A_FILE = (
-    *("config", "detach", "dry_run", "force", "from", "json", "manifest", "missing", "only", "output"),
-    "retry_failed",
+    *("config", "detach", "dry_run", "every", "force", "from", "json", "manifest", "missing", "only", "output"),
+    *("partial", "photos", "retry_failed"),
 )
 """What is of one night, or says where to look for the file."""
 PATHS = ("decisions", "policy", "profile", "weights")
@@ -61,7 +61,7 @@ def _find(arguments: Sequence[str]) -> str | None:
     """Find the file: the one that is named, or the one beside the first manifest."""
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     own.add_argument("--config")
-    own.add_argument("--manifest", action="append", default=[])
+    own.add_argument("--manifest", "--photos", action="append", default=[])
     own.add_argument("--dry_run", action="store_true")
     try:
         known, _ = own.parse_known_args(list(arguments))

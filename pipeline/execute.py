@@ -6,8 +6,8 @@ import logging
 import re
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from transforms.decisions import NAME as DECISIONS
 from transforms.differences import differences
 from transforms.ending import STOPPED
 from transforms.errors import FatalError, PhotoError
+from transforms.manifest import order_of
 from transforms.output.cleanup import remove_unnamed, retire, sweep
 from transforms.output.earlier import Report, read_table
 from transforms.output.forecast import Rates, rates_of
@@ -76,24 +77,42 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
         RequestError: another run is writing there, or see run_graph. RunError: see run_graph.
         StoppedError: a signal stopped it.
     """
-    info = request.info
-    make_folder(info.folder)
-    lease = Lease(info.folder, info.run_id, without_secrets(" ".join(sys.argv)))
+    with holding(request.info.folder, request.info.run_id) as lease:
+        return run_alone(request, lease, then)
+
+
+@contextmanager
+def holding(folder: str, run_id: str) -> Iterator[Lease]:
+    """Hold an output folder's lease, and begin with what a run before has left half-done.
+
+    Raises:
+        RequestError: another run is writing there. RunError: what is left cannot be cleaned up.
+    """
+    make_folder(folder)
+    lease = Lease(folder, run_id, without_secrets(" ".join(sys.argv)))
     try:
         lease.acquire()
     except (LeaseError, FatalError, PhotoError) as error:
         raise RequestError(f"--output {error}") from error
-    clean = False  # so that the next run sweeps, unless this one gets as far as having nothing to sweep
-    try:
+    try:  # not clean, so that the next run sweeps, unless this one gets as far as having nothing to sweep
         try:
-            sweep(info.folder, everywhere=lease.taken_over)
+            sweep(folder, everywhere=lease.taken_over)
         except (FatalError, PhotoError, OSError) as error:
-            raise RunError(f"{info.folder}: what a run before left cannot be cleaned up: {error}") from error
-        clean = True
+            raise RunError(f"{folder}: what a run before left cannot be cleaned up: {error}") from error
+        lease.is_clean = True
+        yield lease
+    finally:
+        lease.release(lease.is_clean)
+
+
+def run_alone(request: RunRequest, lease: Lease, then: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Run or migrate to the end under a lease that this process holds (see execute)."""
+    info = request.info
+    try:
         # Only now, as the run before may have completed while we waited for it.
         earlier = find_report(request.settings.earlier_folder, needed=False)
         decisions = keep_decisions(request)
-        plan = plan_config(request.settings, earlier, request.damaged, decisions)
+        plan = plan_config(request.settings, earlier, request.damaged, decisions, order_of(request.manifests))
         if plan.layers:
             info = replace(info, stands_on=newest_run(info.folder).report)
         if request.settings.keeps_pictures:
@@ -112,7 +131,7 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
                 ),
             )
             if not here:
-                clean = False  # the lease is the job's
+                lease.is_clean = False  # the lease is the job's
                 return {}
             if not _may_be_committed(info):
                 raise RunError("stopped before its end")
@@ -133,17 +152,15 @@ def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dic
                     discard_shards(info)
                     record_stop(info, *ended)
             if ended[1] == 1:
-                clean = False
+                lease.is_clean = False
                 with suppress(PhotoError, FatalError, OSError):
                     sweep(info.folder)  # what stopped the run may have kept it from removing an unfinished file, too
-                    clean = True
+                    lease.is_clean = True
         if ended[1] != 1:
             raise StoppedError(ended[1]) from error
         if isinstance(error, PhotoError):
             raise RunError(f"it ended without a report ({error.message})") from error
         raise
-    finally:
-        lease.release(clean)
 
 
 def _ending(error: Exception, lease: Lease) -> tuple[str, int]:
@@ -181,7 +198,11 @@ def keep_decisions(request: RunRequest) -> str | None:
 
 
 def plan_config(
-    settings: RunSettings, earlier: Report, damaged: str | None = None, decisions: str | None = None
+    settings: RunSettings,
+    earlier: Report,
+    damaged: str | None = None,
+    decisions: str | None = None,
+    order: tuple[str, ...] = (),
 ) -> PlanConfig:
     """Say what a plan is made by.
 
@@ -197,7 +218,7 @@ def plan_config(
         changed = sum(len(read_table(one, ["id"])) for one in earlier.changes)
         layers = changed < min(MOST_CHANGES, max(FEWEST_CHANGES, rows // 4))
     names = names_of(settings.earlier_folder) or NAMES[0]
-    return PlanConfig(settings, earlier, damaged, decisions, rows, layers, names)
+    return PlanConfig(settings, earlier, damaged, decisions, rows, layers, names, order if settings.partial else ())
 
 
 def say_differences(settings: RunSettings) -> Rates | None:

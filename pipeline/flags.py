@@ -275,6 +275,25 @@ def make_parser() -> Parser:
     add_rendering(run_parser, DEFAULT_POLICY)
     add_running(run_parser)
     _add_dry_run(run_parser)
+    watch_parser = commands.add_parser(
+        "watch",
+        help="do what appears in a folder, as it appears",
+        description="Watch for manifests of changes (as for run --partial), or for photos, and do each once. What is "
+        "known is kept in the output folder, so a watch that was stopped or killed goes on where it was.",
+        allow_abbrev=False,
+    )
+    _add_paths(watch_parser, required=False)
+    watch_parser.add_argument(
+        "--photos", action="append", metavar="P", help="a folder or pattern of images to watch, in place of --manifest"
+    )
+    watch_parser.add_argument(
+        "--every", default="30s", metavar="T", help="how often to look, as 30s, 5m or 1h (default: %(default)s)"
+    )
+    add_network(watch_parser)
+    add_rendering(watch_parser, DEFAULT_POLICY)
+    add_running(watch_parser)
+    watch_parser.add_argument("--prune", action="store_true", help="remove the pictures of rows that are deleted")
+    watch_parser.set_defaults(partial=True, only=None, force=False, retry_failed=False, from_dir=None)
     plan_parser = commands.add_parser(
         "plan",
         help="see what a run or a migration would do, without doing it",
@@ -464,11 +483,11 @@ def _add_only(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_paths(parser: argparse.ArgumentParser) -> None:
+def _add_paths(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument(
         "--manifest",
         action="append",
-        required=True,
+        required=required,
         metavar="M",
         help="a CSV, JSON Lines or Parquet file with a uri column, also at an http(s) address; a glob of such files, a "
         "folder of images, or a glob of images; may be given more than once",

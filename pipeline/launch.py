@@ -10,6 +10,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import lru_cache
 
 import apache_beam as beam
 import grpc
@@ -45,8 +46,7 @@ def run_graph(
     except (TypeError, ValueError) as error:  # what Beam's own flags make of the graph
         raise RequestError(str(error).splitlines()[0]) from error
     flush_by_size()
-    gc.freeze()  # what is imported stays; and rows by the hundred thousand are no reason to look through them all
-    gc.set_threshold(100_000, 50, 100)
+    _spare_collector()
     try:
         with ExitStack() as stack:
             if not verbose:
@@ -62,6 +62,13 @@ def run_graph(
         raise
     except Exception as error:
         raise _stopped_by(error) from error
+
+
+@lru_cache(maxsize=1)
+def _spare_collector() -> None:
+    """Let the garbage collector pass over what is imported, and over rows by the hundred thousand. Once a process."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def _stopped_by(error: Exception) -> RunError:

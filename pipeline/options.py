@@ -81,14 +81,23 @@ def check_run(flags: argparse.Namespace, others: Sequence[str]) -> RunRequest:
     Raises:
         RequestError: whatever would stop the run, before it has begun.
     """
+    settings, beam_arguments = check_run_settings(flags, others)
+    return _request_of(settings, flags, beam_arguments)
+
+
+def check_run_settings(flags: argparse.Namespace, others: Sequence[str]) -> tuple[RunSettings, list[str]]:
+    """Check every flag of a run, and look at the weights, the device and the output folder; give Beam's flags too.
+
+    Raises:
+        RequestError: whatever would stop it.
+    """
     settings, beam_arguments = check_settings(flags, others)
     settings = choose_rows(settings, flags)
     if flags.from_dir is not None:
         settings = replace(settings, start_from=_start_from(settings.output, absolute(flags.from_dir)))
     find_report(settings.earlier_folder, needed=settings.start_from is not None)
     find_report(settings.output, needed=flags.retry_failed or bool(settings.only))
-    settings = _with_engine(settings, flags, others)
-    return _request_of(settings, flags, beam_arguments)
+    return _with_engine(settings, flags, others), beam_arguments
 
 
 def _start_from(output: str, folder: str) -> str | None:
@@ -169,7 +178,15 @@ def _request_of(settings: RunSettings, flags: argparse.Namespace, beam_arguments
     """Make the request of a run or a migration, with the decisions that are named or lie beside the manifest."""
     request = make_request(settings, flags.manifest, beam_arguments, flags.verbose)
     request = replace(request, review=getattr(flags, "review", False))
-    request = replace(request, info=_detached(request, flags))
+    return decided(replace(request, info=_detached(request, flags)), flags)
+
+
+def decided(request: RunRequest, flags: argparse.Namespace) -> RunRequest:
+    """Give a request with the decisions that are named or lie beside the manifest.
+
+    Raises:
+        RequestError: they cannot be used, or are lost.
+    """
     if not hasattr(flags, "decisions"):  # the demo has none
         return request
     if (file := flags.decisions or beside(flags.manifest, decisions.NAME)) is not None:
@@ -225,6 +242,17 @@ def make_request(
         found = find_manifests(manifests)
     except (ManifestError, PhotoError) as error:
         raise RequestError(str(error)) from error
+    return request_of_files(settings, found, beam_arguments, verbose)
+
+
+def request_of_files(
+    settings: RunSettings, found: list[ManifestFile], beam_arguments: list[str], verbose: bool
+) -> RunRequest:
+    """Name the run over some manifests.
+
+    Raises:
+        RequestError: the output would mix with their photos.
+    """
     _check_apart(settings.output, found)
     settings = replace(settings, folders=tuple(dict.fromkeys(manifest.base for manifest in found)))
     now = time.time()

@@ -20,6 +20,7 @@ from transforms.credentials import without_secrets
 from transforms.differences import differences
 from transforms.errors import DeadEndError
 from transforms.hold import plan_record
+from transforms.manifest import order_of
 from transforms.output.forecast import rates_of
 from transforms.output.history import newest_settings, recent_runs
 
@@ -35,7 +36,9 @@ def plan(flags: argparse.Namespace, others: Sequence[str]) -> int:
         file = os.path.join(folder, "plan")
         here = check_beam("local", [])  # a plan reads no photo: whatever will run it, this machine can plan it
         decided = None if request.decisions is None else request.decisions.file.file
-        config = plan_config(replace(settings, runner="local"), earlier, decisions=decided)
+        config = plan_config(
+            replace(settings, runner="local"), earlier, decisions=decided, order=order_of(request.manifests)
+        )
         run_graph(here, flags.verbose, lambda root: build_plan(root, request.manifests, config, file))
         with open(file, "rb") as stream:
             counts = pickle.load(stream)

@@ -29,7 +29,7 @@ from transforms.types import Carried, ManifestRow, PlannedRow
 def plan_changes(rows: Iterable[ManifestRow], config: PlanConfig) -> Plan:
     """Plan the rows of a manifest of changes: what is done, what is carried from changes before, and what is gone."""
     settings, decisions = config.settings, decisions_at(config.decisions)
-    rows = without_duplicates(rows)
+    rows = without_duplicates(rows, config.order)
     ids = {row.id for row in rows if row.failure is None}
     there = config.earlier.find(ids)
     before = config.earlier.changed()

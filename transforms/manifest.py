@@ -90,7 +90,23 @@ def find_manifests(patterns: Iterable[str]) -> list[ManifestFile]:
     return found
 
 
-def _resolve(pattern: str) -> list[ManifestFile]:
+def list_manifests(pattern: str, images: bool) -> list[ManifestFile]:
+    """List the manifests that match a pattern or lie in a folder, or the images; there may be none. Nothing is read.
+
+    Raises:
+        OSError, ValueError, PhotoError: it cannot be looked there.
+    """
+    if storage.is_folder(pattern):
+        pattern = f"{pattern.rstrip('/')}/**"
+    try:
+        found = _resolve(pattern, say=False)
+    except ManifestError:
+        return []
+    named = [file for file in found if posixpath.basename(storage.path_of(file.uri)) != DECISIONS]
+    return [file for file in named if (file.kind == "image") == images]
+
+
+def _resolve(pattern: str, say: bool = True) -> list[ManifestFile]:
     if storage.is_folder(pattern):
         base = storage.join(os.getcwd(), storage.local_path(pattern)) if storage.is_local(pattern) else pattern
         others = [uri for uri in islice(storage.list_files(base), FILES_COUNTED) if not _is_image(uri)]
@@ -110,11 +126,17 @@ def _resolve(pattern: str) -> list[ManifestFile]:
         raise ManifestError(f"--manifest {names[0]}: {advice}")
     if len(neither) == len(names):
         raise ManifestError(f"--manifest {pattern}: matches neither manifests nor images")
-    _say_what_is_passed_over(pattern, neither)
+    if say:
+        _say_what_is_passed_over(pattern, neither)
     base = storage.join(os.getcwd(), storage.split_pattern(pattern)[0])
     ids = _image_ids([name for name, kind in kinds.items() if kind == "image"], base)
     tables = [ManifestFile(name, kind, storage.parent(name)) for name, kind in kinds.items() if kind in _READERS]
     return tables + [ManifestFile(name, "image", base, id) for name, id in ids.items()]
+
+
+def order_of(files: Iterable[ManifestFile]) -> tuple[str, ...]:
+    """Name manifests as their rows name them, in order."""
+    return tuple(dict.fromkeys(_clean(without_secrets(file.uri)) for file in files))
 
 
 def _say_what_is_passed_over(pattern: str, names: list[str]) -> None:

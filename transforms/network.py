@@ -56,8 +56,14 @@ def the_engine(config: EngineConfig, tell: Callable[[Engine, float], None] = lam
         return _loaded[config]
 
 
+KEPT = threading.Event()
+"""Set where the engine is wanted again soon: then it is not let go."""
+
+
 def release_engine() -> None:
     """Let this process's engine go, and the memory it takes, once nobody uses it; whoever asks again loads it anew."""
+    if KEPT.is_set():
+        return
     with _loading:
         _loaded.clear()
 

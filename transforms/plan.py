@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -51,7 +51,7 @@ class PlanConfig:
     never used twice. decisions: the file of decisions on single rows, a name that always says the same.
     rows_before: how many rows the earlier report has, where only some rows are wanted. layers: whether what is written
     are changes to that report (changes.py). names_before: how its pictures
-    are named, which are another folder's.
+    are named, which are another folder's. order: of manifests of changes, the later one of which counts.
     """
 
     settings: RunSettings
@@ -61,6 +61,7 @@ class PlanConfig:
     rows_before: int = 0
     layers: bool = False
     names_before: str = "stable"
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def plan_shard(
         present[id_of_output(name, config.settings.names)].append((f"{IMAGES}/{name}", size))
     others = {(f"{IMAGES}/{name}", size) for name, size in elsewhere}
     links: list[tuple[str, str]] = []
-    rows = without_duplicates(rows)
+    rows = without_duplicates(rows, config.order)
     open_rows = [row for row in rows if row.failure is None and not row.deleted and not _settled(row, records, config)]
     settings, decisions = config.settings, decisions_at(config.decisions)
     sources = {row.source for row in open_rows} if settings.engine is not None else set()
@@ -275,8 +276,11 @@ def _attributes(table: pa.Table) -> list[dict[str, str]]:
     return [dict(pairs[start:end]) for start, end in pairwise(ends)]
 
 
-def without_duplicates(rows: Iterable[ManifestRow]) -> list[ManifestRow]:
-    """Fail all but one of the usable rows of each id. Unusable rows come last, as an id is first a usable row's."""
+def without_duplicates(rows: Iterable[ManifestRow], order: Sequence[str] = ()) -> list[ManifestRow]:
+    """Fail all but one of the usable rows of each id. Unusable rows come last, as an id is first a usable row's.
+
+    order: manifests, of which a row in a later one takes the place of those in earlier ones.
+    """
     by_id: dict[str, list[ManifestRow]] = defaultdict(list)
     failed = []
     for row in rows:
@@ -284,6 +288,11 @@ def without_duplicates(rows: Iterable[ManifestRow]) -> list[ManifestRow]:
             by_id[row.id].append(row)
         else:
             failed.append(row)
+    if order:
+        places = {manifest: place for place, manifest in enumerate(order)}
+        for id, same in by_id.items():
+            last = max(places[row.manifest] for row in same)
+            by_id[id] = [row for row in same if places[row.manifest] == last]
     usable = [row for same in by_id.values() for row in (same if len(same) == 1 else refuse_duplicates(same))]
     return usable + sorted(failed, key=photo_key)
 

@@ -41,6 +41,7 @@ class Lease:
     """A lease on an output folder, renewed by a thread of its own until it is released.
 
     taken_over: it was a dead run's. was_asked_to_stop: somebody asked the run to stop, here or elsewhere.
+    is_clean: there is nothing that the next run would have to sweep.
     """
 
     folder: str
@@ -51,6 +52,8 @@ class Lease:
     since: float = field(default_factory=time.time)
     _is_job: bool = False
     _left: bool = False
+    is_clean: bool = False
+    _changing: threading.Lock = field(default_factory=threading.Lock)
     _wake: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -105,6 +108,24 @@ class Lease:
         self._is_job = True
         self._write()
 
+    def pass_on(self, run_id: str) -> None:
+        """Let the next run of this process hold the lease.
+
+        Raises:
+            FatalError, PhotoError: it is another's by now, or cannot be written.
+        """
+        with self._changing:
+            before, self.run_id = self.run_id, run_id
+            while True:
+                with storage.locked(f"{self.folder}/report"):
+                    held, version = read_version(self.folder)
+                    if held is None or held.get("run_id") != before:
+                        raise FatalError(
+                            f"{self.folder}: taken over by another run; this one writes nothing more there"
+                        )
+                    if write(self.folder, {**self._lease(), "stopping": held.get("stopping", False)}, version):
+                        return
+
     def leave(self) -> None:
         """Renew the lease no more, and leave it where it is."""
         self._left = True
@@ -132,7 +153,7 @@ class Lease:
 
     def _write(self) -> bool:
         """Write the lease anew; tell whether it is ours still."""
-        with storage.locked(f"{self.folder}/report"):
+        with self._changing, storage.locked(f"{self.folder}/report"):
             held, version = read_version(self.folder)
             if held is None or held.get("run_id") != self.run_id:
                 return False
