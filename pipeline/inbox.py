@@ -12,13 +12,13 @@ from typing import Any
 from transforms import storage
 from transforms.errors import FatalError, PhotoError
 from transforms.manifest import ManifestError, ManifestFile, list_manifests, read_manifest
+from transforms.output.history import WATCH
 from transforms.output.run import JSON, json_of
 
 SETTLED_S = 2.0
 """A local file that did not change for so long is whole; if it is not, what it then becomes is done again."""
 DONE = ".done"
 """A file of a file's name and this ending says that the file is whole."""
-STATE = "report/watch.json"
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ class Inbox:
             PhotoError: it cannot be read. ValueError: it is damaged.
         """
         try:
-            said = json.loads(storage.read(f"{folder}/{STATE}").data)
+            said = json.loads(storage.read(f"{folder}/{WATCH}").data)
         except PhotoError as error:
             if error.code == "not_found":
                 return
@@ -130,7 +130,7 @@ class Inbox:
             PhotoError, FatalError: it cannot be written.
         """
         said = {**more, "patterns": list(self.patterns), "consumed": self.consumed, "set_aside": self.set_aside}
-        storage.write(f"{folder}/{STATE}", json_of(said), JSON, durable=True)
+        storage.write(f"{folder}/{WATCH}", json_of(said), JSON, durable=True)
 
 
 def _time_of(version: str) -> int:

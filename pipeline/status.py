@@ -13,7 +13,7 @@ from transforms import storage
 from transforms.credentials import without_secrets
 from transforms.elsewhere import read_reports
 from transforms.errors import PhotoError
-from transforms.output.history import recent_runs
+from transforms.output.history import WATCH, recent_runs
 from transforms.output.latest import NoReportError, newest_run
 from transforms.output.lease_file import look
 from transforms.tracking import PHASES, in_words
@@ -66,9 +66,25 @@ def look_at(folder: str) -> dict[str, Any]:
         "at_work": at_work,
         "progress": progress,
         "newest_report": newest,
+        "watch": _watch(folder, problems),
         "runs": [_brief(run) for run in recent_runs(folder)],
         "problems": problems,
     }
+
+
+def _watch(folder: str, problems: list[str]) -> dict[str, Any] | None:
+    """Say what the watch here has done, or the one before; None if there was none."""
+    try:
+        said = json.loads(storage.read(f"{folder}/{WATCH}").data)
+        told = {name: said[name] for name in ("patterns", "started", "updated", "last", "runs", "rows")}
+        aside = {uri: one["reason"] for uri, one in said["set_aside"].items()}
+        return {**told, "manifests": len(said["consumed"]), "set_aside": aside}
+    except PhotoError as error:
+        if error.code != "not_found":
+            problems.append(error.message)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        problems.append(f"{folder}/{WATCH}: damaged")
+    return None
 
 
 def _of_job(folder: str, lease: dict[str, Any]) -> dict[str, Any] | None:
@@ -130,6 +146,12 @@ def describe(found: dict[str, Any]) -> list[str]:
     if progress is not None:
         age = max(0.0, time.time() - float(progress.get("updated", 0)))
         lines.append(f"{in_words(progress)} (as of {age:.0f} s ago)")
+    if (watch := found["watch"]) is not None:
+        lines.append(
+            f"watch of {', '.join(watch['patterns'])}: {watch['rows']} rows in {watch['runs']} runs since "
+            f"{_clock(watch['started'])}, the last at {_clock(watch['updated'])}"
+        )
+        lines += [f"  set aside: {uri}: {reason}" for uri, reason in watch["set_aside"].items()]
     lines.append(f"newest report: {found['newest_report'] or 'none'}")
     for run in found["runs"]:
         end = "done" if run["exit_code"] == 0 else f"exit {run['exit_code']}: {run['reason']}"

@@ -9,6 +9,9 @@ from transforms.errors import PhotoError
 from transforms.output.latest import NoReportError, newest_run
 from transforms.output.run import list_runs, read_run
 
+WATCH = "report/watch.json"
+"""What a watch of manifests or photos has done, below the output folder."""
+
 
 def recent_runs(folder: str, count: int = 10) -> list[dict[str, Any]]:
     """Read the run.json of the newest runs of an output folder, the newest first, but for those that cannot be read."""
