@@ -135,8 +135,9 @@ def write_shard(
             tables.append(unpacked_table(part.rows))
             fresh.append(to_table(ReportRow(id, "", None, {}, DELETED) for id in part.deleted))
         elif isinstance(part, Carried):
-            make_links(part.links, info)
-            effort.counts["files_linked"] += len(part.links)
+            if part.links:
+                make_links(part.links, info)
+                effort.counts["files_linked"] += len(part.links)
             tables.append(carry(load_table(earlier, shard, shards), part))
         else:
             fresh.append(to_table(part.unpack()))
