@@ -210,15 +210,18 @@ def plan_config(
     them into it.
     """
     layers = settings.partial and len(earlier) > 0
-    rows = 0
+    rows, before = 0, ""
     if settings.stays:
         with suppress(NoReportError, PhotoError, ValueError, KeyError, TypeError):
-            rows = int(read_run(settings.output, newest_run(settings.output).run_id)["rows"])
+            before = newest_run(settings.output).run_id
+            rows = int(read_run(settings.output, before)["rows"])
     if layers:
         changed = sum(len(read_table(one, ["id"])) for one in earlier.changes)
         layers = changed < min(MOST_CHANGES, max(FEWEST_CHANGES, rows // 4))
     names = names_of(settings.earlier_folder) or NAMES[0]
-    return PlanConfig(settings, earlier, damaged, decisions, rows, layers, names, order if settings.partial else ())
+    return PlanConfig(
+        settings, earlier, damaged, decisions, rows, layers, names, order if settings.partial else (), before
+    )
 
 
 def say_differences(settings: RunSettings) -> Rates | None:

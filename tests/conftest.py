@@ -195,9 +195,9 @@ def record(output: Path) -> Path:
 
 def gone(output: Path) -> list[str]:
     """List the pictures that the run which made the newest report named as gone."""
-    from transforms.verify import read_gone  # here, as it brings Beam
+    from transforms.output.commit import read_gone  # here, as it brings Arrow
 
-    return read_gone(str(output), record(output).name)
+    return [one.name for one in read_gone(str(output), record(output).name) if one.name is not None]
 
 
 def run_json(output: Path) -> dict[str, Any]:

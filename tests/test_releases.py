@@ -303,7 +303,7 @@ def test_stable_names_become_fingerprints_once(
     assert "its pictures have stable names, and later runs have written over them" in capsys.readouterr().err
 
 
-def test_a_new_output_starts_from_another(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_output_starts_from_another(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     assert run(*night(photos, old)) == 0
     assert run(*night(photos, new), "--from", old) == 0
@@ -319,7 +319,7 @@ def test_a_new_output_starts_from_another(photos: Path, tmp_path: Path, capsys: 
     assert "photos_predicted" not in run_json(other)["work"]  # another policy needs no other maps
     assert run("verify", "--output", other) == 0
     assert run(*night(photos, other), "--from", new, "--policy", "otsu") == 0
-    assert "--from is not used any more" in capsys.readouterr().err
+    assert "--from is not used any more" in caplog.text
     assert run(*night(photos, tmp_path / "x"), "--from", tmp_path / "nowhere") == 2
 
 
@@ -333,9 +333,7 @@ def test_a_killed_start_from_another_output_goes_on(photos: Path, tmp_path: Path
     assert run("verify", "--output", new) == 0
 
 
-def test_on_an_object_store(
-    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_on_an_object_store(photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with emulator(monkeypatch, "bucket"):
         output = "gs://bucket/white"
         assert run(*night(photos, output)) == 0
@@ -348,7 +346,7 @@ def test_on_an_object_store(
         assert run("verify", "--output", output) == 0
         assert run(*night(photos, "gs://bucket/new"), "--from", output) == 0
         assert run("verify", "--output", "gs://bucket/new") == 0
-        with pytest.raises(PhotoError, match="not_found|no such object"):
+        with pytest.raises(PhotoError, match="no such object"):
             storage.link("gs://bucket/nothing", "gs://bucket/there")
 
 

@@ -192,7 +192,7 @@ def test_a_run_that_slept_at_the_last_moment_does_not_replace_a_newer_report(
     latest = tmp_path / "report/latest.json"
     latest.parent.mkdir()
     if not is_first:
-        latest.write_text('{"run_id": "older"}')
+        latest.write_text('{"run_id": "older", "report": "report/run=older"}')
     looks: list[RunInfo] = []
 
     def look(run: RunInfo) -> None:
@@ -203,7 +203,7 @@ def test_a_run_that_slept_at_the_last_moment_does_not_replace_a_newer_report(
     monkeypatch.setattr("transforms.output.commit._refuse_taken_over", look)
     with pytest.raises(FatalError, match=r"latest\.json: another run was faster"):
         commit(info(tmp_path), ShardSummary(0, Counter(processed=1)), 1, [], 0)
-    assert latest.read_text() == '{"run_id": "a newer one"}'
+    assert json.loads(latest.read_text())["run_id"] == "a newer one"
 
 
 def test_a_report_that_cannot_be_written_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

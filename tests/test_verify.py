@@ -113,7 +113,7 @@ def test_a_row_that_does_not_add_up_is_done_again(output: Path, capsys: pytest.C
 
 
 def test_rows_that_cannot_be() -> None:
-    good = {"status": "processed", "code": None, "output_uri": "images/a.jpg", "map_key": "k"}
+    good = {"status": "processed", "code": None, "output_uri": "images/a.jpg", "map_key": "k", "output_sha256": "0"}
     bad = [
         {**good, "id": "a", "status": "done"},
         {**good, "id": "a", "code": "corrupt"},

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from transforms import storage
 from transforms.decisions import decisions_at, rule_of
-from transforms.output.commit import Gone
+from transforms.output.commit import Gone, read_gone
 from transforms.output.earlier import earlier_of
 from transforms.output.naming import output_name
 from transforms.output.schema import SCHEMA
@@ -39,7 +39,9 @@ def plan_changes(rows: Iterable[ManifestRow], config: PlanConfig) -> Plan:
     usable = [row for row in rows if row.failure is None and not row.deleted]
     facts = storage.source_facts({row.source for row in usable}, settings.allow_private)
     files = _files(usable, records, settings)
-    todo, deleted, gone, tally = [], [], [], Tally(settings)
+    left = [] if settings.keeps_pictures else read_gone(settings.output, config.run_before)
+    gone = [one for one in left if one.id not in ids]  # their pictures are there still
+    todo, deleted, tally = [], [], Tally(settings)
     kept, changes = {}, {}
     policy_sha256, difference = settings.pictures.policy.sha256(), 0
     for row in rows:
@@ -74,8 +76,8 @@ def plan_changes(rows: Iterable[ManifestRow], config: PlanConfig) -> Plan:
     others = [at for at, id in enumerate(before["id"].to_pylist()) if id not in ids]
     carried = [carry(before, Carried(tuple(others), {})), carry(there, Carried(tuple(kept), changes))]
     packed = packed_table(pa.concat_tables([SCHEMA.empty_table(), *carried]))
-    left = sum(one.name is not None for one in gone)
-    counted = tally.counts(config.rows_before, sum(counts[id] for id in deleted), left)
+    pictures = sum(one.name is not None for one in gone)
+    counted = tally.counts(config.rows_before, sum(counts[id] for id in deleted), pictures)
     counted.difference, counted.reported = difference, len(todo) + len(deleted)
     return Plan(todo, Carried((), {}, rows=packed, deleted=tuple(deleted)), gone, counted)
 

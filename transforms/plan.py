@@ -52,6 +52,7 @@ class PlanConfig:
     rows_before: how many rows the earlier report has, where only some rows are wanted. layers: whether what is written
     are changes to that report (changes.py). names_before: how its pictures
     are named, which are another folder's. order: of manifests of changes, the later one of which counts.
+    run_before: the run of the earlier report, where pictures that no row has are not looked for.
     """
 
     settings: RunSettings
@@ -62,6 +63,7 @@ class PlanConfig:
     layers: bool = False
     names_before: str = "stable"
     order: tuple[str, ...] = ()
+    run_before: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,10 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.errors import PhotoError
-from transforms.output.commit import PARQUET, write_or_stop
+from transforms.output.commit import PARQUET, read_gone, write_or_stop
 from transforms.output.earlier import Report
 from transforms.output.maps import map_uri, read_map
 from transforms.output.naming import ENDINGS, IMAGES, id_of_output, output_name
-from transforms.output.run import read_record
 from transforms.output.schema import shard_of
 from transforms.pixels.encode import ENCODINGS
 
@@ -182,18 +181,6 @@ def read_verdict(uri: str) -> Verdict:
     return Verdict(int(table.schema.metadata[b"rows"]), [Difference(**row) for row in table.to_pylist()])
 
 
-def read_gone(folder: str, run_id: str) -> list[str]:
-    """List the pictures that a run has named as gone."""
-    try:
-        data = read_record(folder, run_id, "gone.parquet")
-    except PhotoError as error:
-        if error.code == "not_found":
-            return []
-        raise
-    table = pq.ParquetFile(io.BytesIO(data)).read(["output_uri"])
-    return [name for name in table["output_uri"].to_pylist() if name is not None]
-
-
 class Verify(beam.PTransform):
     """Check an output folder against the report of a run, and write the verdict to a file.
 
@@ -225,7 +212,7 @@ class Verify(beam.PTransform):
 
         def gone_by_shard(_: None) -> Iterator[tuple[int, list[str]]]:
             parts: dict[int, list[str]] = defaultdict(list)
-            for name in read_gone(folder, run_id):
+            for name in filter(None, (one.name for one in read_gone(folder, run_id))):
                 parts[shard_of(id_of_output(name.removeprefix(f"{IMAGES}/"), names), count)].append(name)
             yield from parts.items()
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from transforms import storage
 from transforms.errors import PhotoError
 from transforms.output.latest import BrokenReportError, in_force, newest_run
-from transforms.output.pictures import remove_file
+from transforms.output.pictures import remove_picture
 from transforms.output.releases import releases, unnamed
 from transforms.output.run import (
     WRITTEN,
@@ -109,7 +109,7 @@ def remove_unnamed(folder: str, run_id: str) -> None:
     """
     doomed = [name for name, _ in unnamed(folder, releases(folder))]
     with ThreadPoolExecutor(storage.parallel(folder)) as pool:
-        for _ in pool.map(lambda name: remove_file(folder, run_id, name), doomed):
+        for _ in pool.map(lambda name: remove_picture(folder, run_id, name, "unnamed"), doomed):
             pass
 
 

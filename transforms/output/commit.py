@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from transforms.credentials import without_secrets
 from transforms.errors import DeadEndError, FatalError, PhotoError
 from transforms.output.latest import BrokenReportError, Latest, in_force, move
 from transforms.output.lease_file import owner, standing
-from transforms.output.run import JSON, RunInfo, json_of
+from transforms.output.run import JSON, RunInfo, json_of, read_record
 from transforms.output.schema import SCHEMA_VERSION, missing_shards
 from transforms.steps import Effort
 from transforms.stopping import STOP
@@ -240,6 +241,22 @@ def write_or_stop(uri: str, data: bytes, content_type: str) -> None:
         storage.write(uri, data, content_type, durable=True)
     except PhotoError as error:
         raise FatalError(f"the report cannot be written: {error.message}") from error
+
+
+def read_gone(folder: str, run_id: str) -> list[Gone]:
+    """Read what a run has named as gone.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
+    try:
+        data = read_record(folder, run_id, "gone.parquet")
+    except PhotoError as error:
+        if error.code == "not_found":
+            return []
+        raise
+    table = pq.ParquetFile(io.BytesIO(data)).read(["id", "output_uri"])
+    return [Gone(row["id"], row["output_uri"]) for row in table.to_pylist()]
 
 
 def _gone_table(gone: list[Gone]) -> bytes:

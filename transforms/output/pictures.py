@@ -13,9 +13,10 @@ from typing import Literal, get_args
 from transforms import storage
 from transforms.output.lease import lease_watch
 
-Reason = Literal["pruned", "no_subject", "dropped", "replaced"]
+Reason = Literal["pruned", "no_subject", "dropped", "replaced", "unnamed"]
 """Why a picture may be removed: no row of the manifests has it and --prune was given; the policy fails the row, or
-drops it; or its successor in another format is written."""
+drops it; its successor in another format is written; or, where pictures are kept for the releases that name them, none
+does (then it may be a map, too)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +45,6 @@ def remove_picture(folder: str, run_id: str, name: str, why: Reason) -> None:
         FatalError: the folder is another run's by now. PhotoError: write_failed.
     """
     assert why in get_args(Reason)
-    lease_watch(folder, run_id).refuse_lost()
-    storage.delete(f"{folder}/{name}", below=folder)
-
-
-def remove_file(folder: str, run_id: str, name: str) -> None:
-    """Remove a picture or map that no release names.
-
-    Raises:
-        FatalError: the folder is another run's by now. PhotoError: write_failed.
-    """
     lease_watch(folder, run_id).refuse_lost()
     storage.delete(f"{folder}/{name}", below=folder)
 
