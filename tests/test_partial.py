@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import random
 import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -238,8 +239,8 @@ def test_duckdb_and_pyarrow_read_one_state(shop: Path) -> None:
     rows = (("r0", "p4.png", "hat", "1", ""), ("r1", "", "", "", "true"), ("n", "p2.png", "", "", ""))
     expected_before = sorted(state(shop / "out"))
     text = (ROOT / "docs/reference.md").read_text()
-    begin = text.index("```python\n# one state") + len("```python\n")
-    recipe = text[begin : text.index("```", begin)]
+    begin = text.index("    # one state")
+    recipe = textwrap.dedent(text[begin : text.index("\n`status`", begin)])
     for expected in (expected_before, None):  # a plain report, and one with changes
         found: dict[str, Any] = {}
         exec(recipe.replace("/srv/white", str(shop / "out")), found)

@@ -84,10 +84,10 @@ def flag_rows(command: str) -> dict[str, list[str]]:
     rows = {}
     for action in parsers()[command]._actions:
         if action.dest != "help":
-            name = action.option_strings[0] + (f" {action.metavar}" if action.metavar else "")
+            name = " ".join([*action.option_strings[:1], *([action.metavar] if action.metavar else [])])
             values = "|".join(action.choices) if action.choices else ""
             said = str(action.help) % vars(action)
-            rows[action.option_strings[0]] = [f"`{name}{' ' + values if values else ''}`", said]
+            rows[name.split()[0]] = [f"`{name}{' ' + values if values else ''}`", said]
     return rows
 
 
