@@ -115,7 +115,8 @@ def rollback(flags: argparse.Namespace) -> int:
         if release.state == "candidate":
             raise RequestError(f"--to {to}: was never published; give `publish {to}`")
         if release.run_id != latest.run_id:
-            _bring(folder, latest, release, "rollback")
+            forward = release.state == "taken back"  # then it is as if nothing had been
+            _bring(folder, latest, release, "publish" if forward else "rollback")
     print(f"{release.run_id} is in force, {latest.run_id} is taken back")
     return 0
 

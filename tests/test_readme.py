@@ -30,7 +30,7 @@ from transforms.pixels.methods import METHODS, Range
 from transforms.pixels.policy import CHOICES, FRAMES, SHARPEN, SIDES, SIZES, Rule, parse_policy
 from transforms.pixels.profile import Profile, profile_names
 
-MOST_WORDS = 1300
+MOST_WORDS = 1450
 PAGES = {
     page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8")
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -84,7 +84,7 @@ def flag_rows(command: str) -> dict[str, list[str]]:
     rows = {}
     for action in parsers()[command]._actions:
         if action.dest != "help":
-            name = " ".join([*action.option_strings[:1], *([action.metavar] if action.metavar else [])])
+            name = " ".join([*action.option_strings[:1], *([str(action.metavar)] if action.metavar else [])])
             values = "|".join(action.choices) if action.choices else ""
             said = str(action.help) % vars(action)
             rows[name.split()[0]] = [f"`{name}{' ' + values if values else ''}`", said]
