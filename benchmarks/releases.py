@@ -1,6 +1,6 @@
 """Random series of run, partial run, migrate, rollback, publish, discard and kill -9 against a model of releases.
 
-    python -m benchmarks.releases [--series 1000] [--steps 8] [--seed 0]
+    python -m benchmarks.releases [--series 1000] [--steps 8] [--seed 0] [--torn 50]
 
 The model knows nothing of the code: a release is a dict of ids and pictures, and one of them is in force. What each
 picture must be is told by runs over one photo each, made beforehand. After each step the one state that duckdb reads,
@@ -298,15 +298,57 @@ def prepared(folder: Path) -> Bench:
     return BENCH
 
 
+def _poll(output: Path, over: Any, found: Any) -> None:
+    """Read what is in force, over and over; count the looks, and the pictures that are not what their report says."""
+    looks = torn = 0
+    seen = set()
+    while not over.is_set():
+        latest = json.loads((output / "report/latest.json").read_text())
+        seen.add(latest["run_id"])
+        try:
+            state_of(output, latest)
+        except (AssertionError, OSError, duckdb.Error):
+            torn += 1
+        looks += 1
+    found.put((looks, torn, len(seen)))
+
+
+def count_torn(count: int, names: str) -> str:
+    """Migrate again and again, half of the times killed on the way, while a reader polls; say what it saw."""
+    output = BENCH.folder / names
+    rows = {f"r{n}": n % PHOTOS for n in range(60)}
+    manifest = BENCH.write(f"{names}.csv", rows)
+    given = ("--manifest", manifest, "--output", str(output))
+    assert BENCH.run("run", *given, "--names", names) == 0
+    over, found = BENCH.server.Event(), BENCH.server.Queue()
+    reader = BENCH.server.Process(target=_poll, args=(output, over, found))
+    reader.start()
+    chance, killed = random.Random(0), 0
+    for number in range(count):
+        kill = chance.uniform(0.2, 1.2) if number % 2 else None
+        code = BENCH.run("migrate", *given, "--policy", POLICIES[number % len(POLICIES)], kill_after=kill)
+        killed += code is None
+    over.set()
+    looks, torn, seen = found.get()
+    reader.join()
+    return f"{names}: {count} migrations of 60 rows, {killed} killed; {looks} looks at {seen} releases, {torn} torn"
+
+
 def main() -> None:
     """Run series after series."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--series", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--torn", type=int, default=0, metavar="N", help="count torn reads in so many migrations instead"
+    )
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix=".benchmark-", dir=".") as folder:
         prepared(Path(folder).resolve())
+        if flags.torn:
+            print(count_torn(flags.torn, "fingerprint"), count_torn(flags.torn, "stable"), sep="\n")
+            return
         random.seed(flags.seed)
         began = time.monotonic()
         how = settings(
