@@ -131,13 +131,15 @@ class Device:
     def side_by_side(self, calls: Sequence[Callable[[], None]]) -> None:
         """Make calls on streams that branch off the current one and end in it again; a capture takes them all in."""
         trunk = torch.cuda.current_stream()
-        for number, branch in enumerate(self._branches):
-            branch.wait_stream(trunk)
-            with torch.cuda.stream(branch):
-                for call in calls[number::BRANCHES]:
-                    call()
-        for branch in self._branches:
-            trunk.wait_stream(branch)
+        try:
+            for number, branch in enumerate(self._branches[: len(calls)]):
+                branch.wait_stream(trunk)
+                with torch.cuda.stream(branch):
+                    for call in calls[number::BRANCHES]:
+                        call()
+        finally:  # when memory runs out, too: a capture that is left with open ends gives none of it back
+            for branch in self._branches[: len(calls)]:
+                trunk.wait_stream(branch)
 
     def launch(self, slot: Slot, step: Step) -> None:
         """Start a batch: copy it in, predict it, copy its maps out. Returns at once; slot.done says when it is done."""

@@ -7,10 +7,12 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
+from pipeline import runners
+from pipeline.engine_process import shared_engine
 from pipeline.errors import RequestError, RunError
 from pipeline.graph import build_run
 from pipeline.job import Start
@@ -119,7 +121,7 @@ def run_alone(request: RunRequest, lease: Lease, then: Callable[[], None] = lamb
             settle_names(info.folder, request.settings.names)
             info = replace(info, doubt=doubt_of(request.settings))
         rates = say_differences(request.settings)
-        with stopping_gently(lease.ask_to_stop), told(info):
+        with stopping_gently(lease.ask_to_stop), told(info), _sharing(request):
             here = run_graph(
                 request.beam_arguments,
                 request.verbose,
@@ -161,6 +163,13 @@ def run_alone(request: RunRequest, lease: Lease, then: Callable[[], None] = lamb
         if isinstance(error, PhotoError):
             raise RunError(f"it ended without a report ({error.message})") from error
         raise
+
+
+def _sharing(request: RunRequest) -> AbstractContextManager[None]:
+    """Let worker processes share one engine, where it is on a GPU."""
+    engine = request.settings.engine
+    in_processes = runners.in_processes(request.beam_arguments)
+    return shared_engine() if engine is not None and engine.device == "cuda" and in_processes else nullcontext()
 
 
 def _ending(error: Exception, lease: Lease) -> tuple[str, int]:

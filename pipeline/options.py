@@ -242,6 +242,10 @@ def make_request(
         found = find_manifests(manifests)
     except (ManifestError, PhotoError) as error:
         raise RequestError(str(error)) from error
+    if settings.engine is not None and settings.engine.device == "cuda":
+        arguments = runners.on_gpu(beam_arguments)
+        if arguments != beam_arguments:
+            settings, beam_arguments = replace(settings, beam=(runners.PROCESSES, *settings.beam)), arguments
     return request_of_files(settings, found, beam_arguments, verbose)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import (
+    DirectOptions,
     FlinkRunnerOptions,
     GoogleCloudOptions,
     PipelineOptions,
@@ -25,6 +26,7 @@ PRESETS = {
 }
 
 
+PROCESSES = "--direct_running_mode=multi_processing"
 IN_PROCESS = (LOCAL_RUNNER, "BundleBasedDirectRunner", "SwitchingDirectRunner")
 """The runners that are done when their `run` returns."""
 
@@ -43,6 +45,23 @@ def is_local(runner: str, arguments: Sequence[str] = ()) -> bool:
     """Tell whether the run happens on this machine, so that its devices are the ones to ask about."""
     embedded = runner_name(runner) == "PortableRunner" and "embed" in " ".join(arguments)
     return embedded or is_in_process(runner_name(runner))
+
+
+def in_processes(arguments: Sequence[str]) -> bool:
+    """Tell of complete Beam flags whether the run is local, with worker processes."""
+    options = PipelineOptions(list(arguments))
+    local = is_in_process(str(options.view_as(StandardOptions).runner))
+    return local and options.view_as(DirectOptions).direct_running_mode == "multi_processing"
+
+
+def on_gpu(arguments: Sequence[str]) -> list[str]:
+    """Give the complete Beam flags of a local run that has a GPU: worker processes, if the user has not said otherwise.
+
+    Python's lock keeps the threads of one process from feeding it (RESULTS.md, "On a GPU").
+    """
+    ours = [word for word in arguments if word.startswith("--direct_running_mode")] == [IN_MEMORY]
+    ours = ours and f"--runner={LOCAL_RUNNER}" in arguments
+    return [PROCESSES if ours and word == IN_MEMORY else word for word in arguments]
 
 
 def outlives(arguments: Sequence[str]) -> bool:

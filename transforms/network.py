@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from model.engine import DeviceError, DeviceFaultError, Engine, EngineConfig
 from model.load import load
+from model.shared_engine import SharedEngine, address_here
 from transforms.errors import FatalError, PhotoError
 from transforms.steps import is_out_of_memory
 from weights.files import WeightsError
@@ -45,14 +46,19 @@ def the_engine(config: EngineConfig, tell: Callable[[Engine, float], None] = lam
     """
     with _loading:
         if config not in _loaded:
-            began = time.perf_counter()
+            began, address = time.perf_counter(), address_here()
             try:
-                engine = load(config)
+                engine = load(config) if address is None else SharedEngine(config, address)
             except (WeightsError, DeviceError) as error:
                 raise FatalError(str(error)) from error
+            except DeviceFaultError as error:
+                raise FatalError(f"the GPU failed: {error}") from error
             _loaded.clear()
             _loaded[config] = engine
-            tell(engine, time.perf_counter() - began)
+            if not isinstance(engine, SharedEngine):
+                tell(engine, time.perf_counter() - began)
+            elif engine.seconds is not None:
+                tell(engine, engine.seconds)
         return _loaded[config]
 
 
