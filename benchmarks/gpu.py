@@ -14,6 +14,7 @@ Pillow interpolates (sgl-project/sglang#34163): a picture would depend on the ma
 from __future__ import annotations
 
 import argparse
+import shlex
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -116,7 +117,8 @@ def measure_pipeline(
 ) -> None:
     """Measure the pipeline end to end, and beside it the same cores without Beam and without a network."""
     print(f"### The pipeline: {flags.model} in {precision}, {len(photos)} JPEG photos of a megapixel\n")
-    choice = ["--model", flags.model, "--precision", precision, *([] if published else ["--weights", weights.path])]
+    own = [] if published else ["--weights", weights.path]
+    choice = ["--model", flags.model, "--precision", precision, *own, *shlex.split(flags.run_flags)]
     short = run_pipeline(photos[: max(1, len(photos) // 4)], work, "quarter", choice)
     with sampled(work / "samples.csv") as usage:
         whole = run_pipeline(photos, work, "whole", choice)
@@ -124,7 +126,7 @@ def measure_pipeline(
     rate = whole.photos / whole.seconds
     statuses = ", ".join(f"{count} {status}" for status, count in whole.run["statuses"].items())
     print(
-        f"{statuses}; {available_cpus()} worker threads; the command took {whole.wall:.1f} s, peak {whole.peak:.0f} MB."
+        f"{statuses}; {available_cpus()} workers; the command took {whole.wall:.1f} s, peak {whole.peak:.0f} MB."
     )
     rows = [
         ("pipeline", f"{rate:.1f}", f"{rate / bare:.2f}"),
@@ -188,6 +190,7 @@ def main() -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2, 4, 16], help="callers at once")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each measurement of the engine")
     parser.add_argument("--parity_model", nargs="*", default=["u2netp"], choices=sorted(GFLOP), help="beside --model")
+    parser.add_argument("--run_flags", default="", help="more flags of the pipeline, in one word")
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     flags = parser.parse_args()
     if flags.work:
