@@ -131,14 +131,16 @@ class Device:
     def side_by_side(self, calls: Sequence[Callable[[], None]]) -> None:
         """Make calls on streams that branch off the current one and end in it again; a capture takes them all in."""
         trunk = torch.cuda.current_stream()
+        begun = []
         try:
             for number, branch in enumerate(self._branches[: len(calls)]):
                 branch.wait_stream(trunk)
+                begun.append(branch)
                 with torch.cuda.stream(branch):
                     for call in calls[number::BRANCHES]:
                         call()
         finally:  # when memory runs out, too: a capture that is left with open ends gives none of it back
-            for branch in self._branches[: len(calls)]:
+            for branch in begun:
                 trunk.wait_stream(branch)
 
     def launch(self, slot: Slot, step: Step) -> None:

@@ -63,8 +63,8 @@ def test_it_is_loaded_once(config: EngineConfig, address: str) -> None:
 def test_errors_come_through(
     config: EngineConfig, address: str, images: np.ndarray, u2netp: WeightsFile, tmp_path: Path
 ) -> None:
-    with pytest.raises(DeviceError, match="--device cuda"):
-        SharedEngine(EngineConfig(u2netp, "cuda", "fp32"), address)
+    with pytest.raises(DeviceError, match="--precision fp16: only on a GPU"):
+        SharedEngine(EngineConfig(u2netp, "cpu", "fp16"), address)
     shared = SharedEngine(config, address)
     with pytest.raises(ValueError, match="uint8"):
         shared.predict(images.astype(np.float32))
