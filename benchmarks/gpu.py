@@ -125,9 +125,7 @@ def measure_pipeline(
     bare = bare_rate(photos, work / "bare")
     rate = whole.photos / whole.seconds
     statuses = ", ".join(f"{count} {status}" for status, count in whole.run["statuses"].items())
-    print(
-        f"{statuses}; {available_cpus()} workers; the command took {whole.wall:.1f} s, peak {whole.peak:.0f} MB."
-    )
+    print(f"{statuses}; {available_cpus()} workers; the command took {whole.wall:.1f} s, peak {whole.peak:.0f} MB.")
     rows = [
         ("pipeline", f"{rate:.1f}", f"{rate / bare:.2f}"),
         ("the same cores, decode and encode only, no Beam", f"{bare:.1f}", "1"),

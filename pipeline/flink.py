@@ -115,6 +115,20 @@ def what_is_missing(arguments: Sequence[str]) -> str | None:
             f"Beam's job server is not at {jar}: put it there (Maven's org.apache.beam:{artifact}:{__version__}), or "
             "name its file by --flink_job_server_jar; --flink_version is that of your cluster"
         )
-    if flink.flink_job_server_jar and "://" not in flink.flink_job_server_jar:
-        return None if os.path.exists(flink.flink_job_server_jar) else f"{flink.flink_job_server_jar}: is not there"
+    named = flink.flink_job_server_jar
+    return f"{named}: is not there" if named and "://" not in named and not os.path.exists(named) else None
+
+
+def what_does_not_answer(arguments: Sequence[str]) -> str | None:
+    """Say in one line that the cluster cannot be reached: its job server would take a minute for that, and a page."""
+    options = PipelineOptions(list(arguments))
+    job = None if options.view_as(PortableOptions).job_endpoint else name_job(options, "")
+    try:
+        if job is not None:
+            job.is_over()
+    except (OSError, ValueError, KeyError) as error:
+        reason = getattr(error, "reason", None) or error
+        return (
+            f"no Flink cluster answers at --flink_master {options.view_as(FlinkRunnerOptions).flink_master}: {reason}"
+        )
     return None

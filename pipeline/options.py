@@ -111,6 +111,7 @@ def _start_from(output: str, folder: str) -> str | None:
     if len(find_report(output, needed=False)):
         logging.getLogger("whitesweep").info("--from is not used any more: %s has a report of its own", output)
         return None
+    choose_names(folder, None)
     try:
         check_free(folder)
     except LeaseError as error:
@@ -369,13 +370,21 @@ def choose_engine(flags: argparse.Namespace, others: Sequence[str], device: str,
     Raises:
         RequestError: it is not to be had.
     """
-    if runners.runner_name(flags.runner) == "DataflowRunner":
-        try:
-            device = dataflow.device(flags.runner, device, others)
-        except ValueError as error:
-            raise RequestError(str(error)) from error
+    device = device_of_workers(flags.runner, device, others)
     local = runners.is_local(flags.runner, others)
     return check_engine(flags.model, flags.weights, device, precision, flags.batch_size, local)
+
+
+def device_of_workers(runner: str, device: str, others: Sequence[str]) -> str:
+    """Give the device of a run's workers, which on Dataflow the preset decides.
+
+    Raises:
+        RequestError: they do not have it.
+    """
+    try:
+        return dataflow.device(runner, device, others) if runners.runner_name(runner) == "DataflowRunner" else device
+    except ValueError as error:
+        raise RequestError(str(error)) from error
 
 
 def versions() -> dict[str, str]:
@@ -431,7 +440,7 @@ def check_beam(runner: str, others: Sequence[str], submits: bool = True, templat
     if runners.runner_name(runner) == "DataflowRunner":
         missing = dataflow.what_is_missing(arguments, submits)
     elif runners.runner_name(runner) == "FlinkRunner" and submits:
-        missing = flink.what_is_missing(arguments)
+        missing = flink.what_is_missing(arguments) or flink.what_does_not_answer(arguments)
     if missing:
         raise RequestError(f"--runner {runner}: {missing}")
     return arguments

@@ -111,6 +111,8 @@ def rollback(flags: argparse.Namespace) -> int:
         to = flags.to or now.run.get("base")
         if to is None:
             raise RequestError(f"--output {flags.output}: {latest.run_id} is the first release, with none before it")
+        if flags.to is None and all(release.run_id != to for release in listed):
+            raise RequestError(f"--output {flags.output}: {to}, the release before it, is not kept any more")
         release = _find(listed, to, "--to")
         if release.state == "candidate":
             raise RequestError(f"--to {to}: was never published; give `publish {to}`")

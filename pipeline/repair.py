@@ -14,7 +14,7 @@ from pipeline import runners
 from pipeline.checks import check_engine
 from pipeline.errors import RequestError, RunError
 from pipeline.execute import execute
-from pipeline.options import RunRequest, check_beam, decide, make_request
+from pipeline.options import RunRequest, check_beam, decide, device_of_workers, make_request
 from transforms import storage
 from transforms.brakes import Brakes
 from transforms.decisions import NAME as DECISIONS
@@ -159,6 +159,7 @@ def _request(
         own = published is None or published.sha256 != origin.weights_sha256
         file = before.engine.weights.path if own and before.engine is not None else None
         device = "auto" if before.engine is None else before.engine.device
+        device = device_of_workers(flags.runner, device, others)
         batch_size = None if before.engine is None else before.engine.batch_size
         local = runners.is_local(flags.runner, others)
         engine = check_engine(origin.model, file, device, origin.precision, batch_size, local)

@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from pipeline.options import RunRequest, check_run_settings, decided, request_of
 from pipeline.signals import stopping_gently
 from transforms import storage
 from transforms.credentials import without_secrets
-from transforms.errors import PhotoError
+from transforms.errors import FatalError, PhotoError
 from transforms.manifest import ManifestFile
 from transforms.network import KEPT
 from transforms.output.lease import Lease
@@ -51,17 +51,19 @@ def watch(flags: argparse.Namespace, others: Sequence[str]) -> int:
 
     def request_of(files: list[ManifestFile]) -> RunRequest:
         named = settings.manifests if inbox.photos else tuple(file.uri for file in files)
-        request = request_of_files(replace(settings, manifests=named), files, beam_arguments, flags.verbose)
-        return decided(request, flags)
+        return request_of_files(replace(settings, manifests=named), files, beam_arguments, flags.verbose)
 
     with holding(settings.output, f"watch-{os.getpid()}") as lease, stopping_gently(lease.ask_to_stop):
-        watcher = _Watcher(inbox, lease, request_of, started)
-        watcher.say()
-        LOGGER.info("watching %s", ", ".join(inbox.patterns))
-        while not (STOP.is_set() or lease.was_asked_to_stop):
-            watcher.poll()
-            if not lease.was_asked_to_stop:
-                STOP.wait(SETTLING_S if inbox.is_waiting() else every)
+        watcher = _Watcher(inbox, lease, request_of, lambda request: decided(request, flags), started)
+        try:
+            watcher.say()
+            LOGGER.info("watching %s", ", ".join(inbox.patterns))
+            while not (STOP.is_set() or lease.was_asked_to_stop):
+                watcher.poll()
+                if not lease.was_asked_to_stop:
+                    STOP.wait(SETTLING_S if inbox.is_waiting() else every)
+        except (FatalError, PhotoError) as error:  # the output is another's, or its disk is full
+            raise RunError(str(getattr(error, "message", None) or error)) from error
     LOGGER.info("the watch is over; the same command goes on from there")
     return 0
 
@@ -69,8 +71,15 @@ def watch(flags: argparse.Namespace, others: Sequence[str]) -> int:
 class _Watcher:
     """Does what an inbox finds. Nothing in it may keep another from being done."""
 
-    def __init__(self, inbox: Inbox, lease: Lease, request_of: Any, started: float) -> None:
-        self.inbox, self.lease, self.request_of = inbox, lease, request_of
+    def __init__(
+        self,
+        inbox: Inbox,
+        lease: Lease,
+        request_of: Callable[[list[ManifestFile]], RunRequest],
+        decide: Callable[[RunRequest], RunRequest],
+        started: float,
+    ) -> None:
+        self.inbox, self.lease, self.request_of, self.decide = inbox, lease, request_of, decide
         self.more: dict[str, Any] = {"started": started, "last": None, "runs": 0, "rows": 0}
         self._troubled = False
 
@@ -101,13 +110,16 @@ class _Watcher:
     def _do(self, files: list[ManifestFile]) -> None:
         """Do what some files say in one run; where a brake holds, in one for each."""
         try:
-            held = self._run(files)
-        except RunError as error:
-            if not error.dead_end or self.lease.was_asked_to_stop:
-                raise
-            held = str(error)
+            request = self.request_of(files)
         except RequestError as error:
-            held = str(error)
+            held: str | None = str(error)
+        else:
+            try:
+                held = self._run(self.decide(request), files)
+            except RunError as error:
+                if not error.dead_end or self.lease.was_asked_to_stop:
+                    raise
+                held = str(error)
         if held is None:
             self.inbox.done(files)
         elif self.inbox.photos:
@@ -118,9 +130,8 @@ class _Watcher:
             for file in files:
                 self._do([file])
 
-    def _run(self, files: list[ManifestFile]) -> str | None:
+    def _run(self, request: RunRequest, files: list[ManifestFile]) -> str | None:
         """Run; say why the release is not published, if it is not."""
-        request = self.request_of(files)
         self.lease.pass_on(request.info.run_id)
         report = run_alone(request, self.lease)
         gc.collect()  # which run_graph lets be for long, as if this were the only run

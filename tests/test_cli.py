@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -274,6 +275,12 @@ def test_what_a_job_server_lacks_is_one_line_and_no_download(tmp_path: Path) -> 
     assert refused("flink", *java, "--flink_job_server_jar=/no.jar") == "--runner flink: /no.jar: is not there"
     Path(place).touch()
     assert check_beam("flink", [*java, *flags])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        master = f"127.0.0.1:{probe.getsockname()[1]}"
+    said = refused("flink", *java, *flags, f"--flink_master={master}")
+    assert said.startswith(f"--runner flink: no Flink cluster answers at --flink_master {master}: ")
+    assert "\n" not in said
 
 
 def test_what_beam_says_of_a_job_server_that_cannot_be_fetched_is_one_line() -> None:

@@ -234,6 +234,25 @@ def test_partial_runs_leave_as_many_reports_as_they_may(shop: Path, monkeypatch:
     assert run("verify", "--output", shop / "out") == 0
 
 
+def test_changes_go_with_the_report_that_they_are_changes_to(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a rollback, the newer of two partial runs may stand on the older of two reports."""
+    monkeypatch.setattr(cleanup, "RECENT_S", 0.0)
+    output = shop / "marked"
+    base = newest_run(str(output)).run_id
+    assert run(*night(shop, "all.csv", "marked"), "--policy", "0.5") == 0
+    newer = newest_run(str(output)).run_id
+    assert run("rollback", "--output", output, "--to", base) == 0
+    assert change(shop, ("r0", "p4.png", "hat", "1", ""), output="marked") == 0
+    assert change(shop, ("r0", "p4.png", "hat", "2", ""), output="marked") == 0
+    standing = [release.run_id for release in releases(str(output)) if release.latest.report.endswith(base)]
+    assert len(standing) >= 2
+    assert run("rollback", "--output", output, "--to", newer) == 0
+    assert run(*night(shop, "all.csv", "marked"), "--policy", "0.5", "--keep_reports", "1") == 0
+    left = {release.run_id for release in releases(str(output))}
+    assert left.isdisjoint(standing)
+    assert run("verify", "--output", output) == 0
+
+
 def test_duckdb_and_pyarrow_read_one_state(shop: Path) -> None:
     """By the words of docs/reference.md."""
     rows = (("r0", "p4.png", "hat", "1", ""), ("r1", "", "", "", "true"), ("n", "p2.png", "", "", ""))

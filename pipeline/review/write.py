@@ -20,11 +20,11 @@ from transforms.credentials import without_secrets
 from transforms.decisions import NAME as DECISIONS
 from transforms.decisions import DecisionsError, read_decisions
 from transforms.errors import DeadEndError, FatalError, PhotoError
-from transforms.output.earlier import Report, report_of, shards_of
+from transforms.output.earlier import report_of
 from transforms.output.latest import BrokenReportError, NoReportError, newest_run
 from transforms.output.maps import map_uri
 from transforms.output.releases import releases
-from transforms.output.run import is_complete, list_runs, read_run, record_of
+from transforms.output.run import read_run, record_of
 from transforms.pixels.statistics import DOUBTFUL_BELOW
 
 FOLDER = "review"
@@ -143,12 +143,11 @@ def _run(run_id: str, run: dict[str, Any]) -> dict[str, Any]:
 def _before(folder: str, run_id: str) -> dict[str, Any] | None:
     """Give the figures of the report before; None if none is kept, or it cannot be read."""
     try:
-        complete = (one for one, found in list_runs(folder).items() if is_complete(found) and one < run_id)
-        before = max(complete, default=None)
+        before = next((release for release in releases(folder) if release.run_id < run_id), None)
         if before is None:
             return None
-        return {"id": before, **read_figures(Report(shards_of(f"{folder}/report/run={before}"))).record()}
-    except (BrokenReportError, DeadEndError):
+        return {"id": before.run_id, **read_figures(report_of(folder, before.latest)).record()}
+    except (BrokenReportError, DeadEndError, PhotoError, OSError):
         return None
 
 

@@ -98,7 +98,17 @@ def outdated(folder: str, keep: int) -> list[str]:
     oldest = min({newest.run_id, newest.report.rpartition("=")[2], *whole[first : first + 1]})
     partial = [run for run in complete if is_partial(runs[run]) and run != newest.run_id]
     cut = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() - PARTIAL_S))
-    return sorted({run for run in runs if run < oldest} | {run for run in partial[:-keep] if run < cut})
+    old = {run for run in runs if run < oldest} | {run for run in partial[:-keep] if run < cut}
+    if not old.isdisjoint(whole):  # what had changes to them goes with them
+        old |= {run for run in partial if run not in old and _stands_on(folder, run) in old}
+    return sorted(old)
+
+
+def _stands_on(folder: str, run_id: str) -> str | None:
+    """Name the run to whose report a partial run has changes; None if that cannot be told."""
+    with suppress(PhotoError, ValueError, KeyError, TypeError, AttributeError):
+        return str(read_run(folder, run_id)["report"]).rpartition("=")[2]
+    return None
 
 
 def remove_unnamed(folder: str, run_id: str) -> None:

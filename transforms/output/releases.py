@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from transforms import storage
 from transforms.errors import PhotoError
-from transforms.output.earlier import report_of
+from transforms.output.earlier import read_table, report_of
 from transforms.output.latest import BrokenReportError, Latest, in_force
 from transforms.output.maps import map_uri
 from transforms.output.naming import ENDINGS, IMAGES
@@ -121,13 +121,15 @@ def hashes(names: Iterable[str]) -> Names:
 def named(folder: str, release: Release) -> tuple[Names, NDArray[np.int64], Names]:
     """Read what a release names: pictures by hash, their sizes in bytes beside them, and maps.
 
+    Of one that has changes to another's report, what these name; the rest is that one's, which stays as long.
+
     Raises:
         BrokenReportError, DeadEndError: its report cannot be read.
     """
     pictures, sizes, maps = [], [], []
     report = report_of(folder, release.latest)
-    for at in range(len(report)):
-        table = report.read(at, ["output_uri", "output_bytes", "map_key"])
+    for shard in report.changes or report.shards:
+        table = read_table(shard, ["output_uri", "output_bytes", "map_key"])
         for uri, size in zip(table["output_uri"].to_pylist(), table["output_bytes"].to_pylist(), strict=True):
             if uri is not None:
                 pictures.append(hash(uri))
