@@ -68,6 +68,10 @@ def main(arguments: Sequence[str]) -> int:
             from pipeline.dry_run import dry_run
 
             return dry_run(flags, others)
+        if "--streaming" in others:
+            from pipeline.stream import stream
+
+            return stream(flags, others)
         from pipeline.execute import run
         from pipeline.options import check_migrate, check_run
 

@@ -34,12 +34,13 @@ class Start:
     """How a job is to start.
 
     name: for people and for Flink; no other job may have it. submitted: is called once it is where it is to be done.
-    detach: its end is not waited for.
+    detach: its end is not waited for. endless: it has none, and is cancelled when it is to stop.
     """
 
     name: str
     submitted: Callable[[], None] = lambda: None
     detach: bool = False
+    endless: bool = False
 
 
 def _is_stalled() -> bool:
@@ -106,7 +107,7 @@ class Job:
                 return False
             if STOP.is_set():
                 asked = time.monotonic() if asked is None else asked
-                if time.monotonic() - asked > GRACE_S:
+                if self._start.endless or time.monotonic() - asked > GRACE_S:
                     raise RunError("stopped before its end")
             elif _is_stalled():
                 raise RunError(f"no row was finished for {STALL_S / 60:.0f} minutes; its job is cancelled")

@@ -31,7 +31,7 @@ from transforms.output.earlier import Report, newest_report
 from transforms.output.history import newest_settings
 from transforms.output.latest import BrokenReportError, NoReportError, names_of
 from transforms.output.lease import LeaseError, check_free
-from transforms.output.run import RunInfo
+from transforms.output.run import RunInfo, name_run
 from transforms.pixels.decode import Limits
 from transforms.pixels.sharpen import Sharpening
 from transforms.selection import SelectionError, read_selection
@@ -261,9 +261,14 @@ def request_of_files(
     _check_apart(settings.output, found)
     settings = replace(settings, folders=tuple(dict.fromkeys(manifest.base for manifest in found)))
     now = time.time()
-    # Names of runs stand in the order of their starts; to the second, two short runs would not.
-    run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z-{secrets.token_hex(3)}"
-    info = RunInfo(settings, run_id, now, versions(), leased=True, outlives=runners.outlives(beam_arguments))
+    info = RunInfo(
+        settings,
+        name_run(now, secrets.token_hex(3)),
+        now,
+        versions(),
+        leased=True,
+        outlives=runners.outlives(beam_arguments),
+    )
     return RunRequest(settings, found, info, beam_arguments, verbose)
 
 

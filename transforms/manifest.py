@@ -118,7 +118,7 @@ def _resolve(pattern: str, say: bool = True) -> list[ManifestFile]:
         raise ManifestError(f"--manifest {pattern}: {what}")
     if len(names) > 1:  # beside manifests, they are none
         names = [name for name in names if posixpath.basename(storage.path_of(name)) != DECISIONS]
-    kinds = {storage.join(os.getcwd(), name): _kind(name) for name in names}
+    kinds = {storage.join(os.getcwd(), name): kind_of(name) for name in names}
     neither = [name for name, kind in kinds.items() if kind is None]
     if neither and len(names) == 1:
         endings = ", ".join(dict.fromkeys(TABLE_ENDINGS))
@@ -155,7 +155,8 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_ENDINGS)
 
 
-def _kind(name: str) -> str | None:
+def kind_of(name: str) -> str | None:
+    """Tell by its name what a file is: `csv`, `jsonl`, `parquet`, `image`, or nothing that is read."""
     stem, ending = os.path.splitext(storage.path_of(name).lower())
     if ending in COMPRESSION_ENDINGS:
         ending = os.path.splitext(stem)[1]

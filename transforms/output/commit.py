@@ -198,7 +198,7 @@ def commit(
         data = without_secrets(told).encode("utf-8", "backslashreplace")
         write_or_stop(f"{record}/{TRACES_FILE}", data, "text/plain")
     if ordered:
-        write_or_stop(f"{record}/gone.parquet", _gone_table(ordered), PARQUET)
+        write_or_stop(f"{record}/gone.parquet", gone_table(ordered), PARQUET)
     write_or_stop(f"{record}/run.json", json_of(run), JSON)
     storage.settle(info.folder)
     if not any(held):
@@ -259,7 +259,8 @@ def read_gone(folder: str, run_id: str) -> list[Gone]:
     return [Gone(row["id"], row["output_uri"]) for row in table.to_pylist()]
 
 
-def _gone_table(gone: list[Gone]) -> bytes:
+def gone_table(gone: list[Gone]) -> bytes:
+    """Write gone.parquet."""
     table = pa.table({"id": [one.id for one in gone], "output_uri": pa.array([one.name for one in gone], pa.string())})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")

@@ -66,6 +66,11 @@ class RunInfo:
         return record_of(self.run_id)
 
 
+def name_run(now: float, ending: str) -> str:
+    """Name a run. Names stand in the order of their starts; to the second, two short runs would not."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z-{ending}"
+
+
 def report_of_run(run_id: str, partial: bool = False) -> str:
     """Place the report of a run, or its changes to another report, relative to its output folder."""
     return f"report/{'changes' if partial else 'run'}={run_id}"
