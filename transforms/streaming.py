@@ -10,6 +10,7 @@ and a bundle that is replayed commits nothing twice.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -121,7 +122,7 @@ def commit_window(
         others = [at for at, id in enumerate(changed["id"].to_pylist()) if id not in said]
         table = pa.concat_tables([carry(changed, Carried(tuple(others), {})), made])
         # In the order of its commits, and after the run that it is part of.
-        run_id = name_run(time.time(), info.run_id[-6:])
+        run_id = name_run(time.time(), secrets.token_hex(3))
         place = report_of_run(run_id, partial=len(base) > 0)
         write_or_stop(f"{info.folder}/{place}/{shard_name(0, 1)}", to_parquet(table), PARQUET)
         summary = summarise(0, made, effort)
