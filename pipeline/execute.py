@@ -44,7 +44,7 @@ FEWEST_CHANGES, MOST_CHANGES = 10_000, 100_000
 
 def run(request: RunRequest) -> int:
     """Run a checked request, print the summary, and give the exit code."""
-    report = execute(request, lambda: _review(request.info.folder) if request.review else None)
+    report = execute(request, lambda: _review(request.info) if request.review else None)
     own = handler()
     if not report:
         said = f"run {request.info.run_id} goes on as a job of its own; `status` says how far it is, `stop` ends it"
@@ -62,10 +62,10 @@ def run(request: RunRequest) -> int:
     return int(report["exit_code"])
 
 
-def _review(folder: str) -> None:
+def _review(info: RunInfo) -> None:
     from pipeline.review.write import review_quietly  # with Arrow's compute functions: photos may rather have the room
 
-    review_quietly(folder)
+    review_quietly(info.folder, info.run_id)  # which may be a candidate
 
 
 def execute(request: RunRequest, then: Callable[[], None] = lambda: None) -> dict[str, Any]:

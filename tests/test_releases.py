@@ -179,11 +179,12 @@ def test_what_a_brake_holds_becomes_a_candidate(
     before = newest_run(str(output)).run_id
     (broken / "p0.png").write_bytes(b"no picture")
     arguments = ("--manifest", broken, "--output", output, "--model", "u2netp", "--policy", "otsu")
-    assert run("run", *arguments, "--max_failure_fraction", "0.1") == 1
+    assert run("run", *arguments, "--max_failure_fraction", "0.1", "--review") == 1
     said = capsys.readouterr().err
     assert "the release is left as a candidate: 1 of 4 rows failed, more than 10.00% allowed; look at it by" in said
     assert newest_run(str(output)).run_id == before
     candidate = releases(str(output))[0].run_id
+    assert candidate in (output / "review/index.html").read_text()
     assert run("status", "--output", output) == 0
     assert run("discard", "--output", output, candidate) == 0
     assert states(output)[0] == "in force"

@@ -52,10 +52,10 @@ def review(flags: argparse.Namespace) -> int:
     return 0
 
 
-def review_quietly(folder: str) -> None:
+def review_quietly(folder: str, run_id: str) -> None:
     """Write the sheet at the end of a run, which it must not cost: what goes wrong is one line of the log."""
     try:
-        logging.getLogger("whitesweep").info("review: %s", write_review(folder))
+        logging.getLogger("whitesweep").info("review: %s", write_review(folder, run_id))
     except Exception as error:
         reason = str(getattr(error, "message", None) or error).partition("\n")[0]
         logging.getLogger("whitesweep").warning("no review sheet: %s", reason)
