@@ -83,6 +83,8 @@ def _stopped_by(error: Exception) -> RunError:
             "or name its file by --flink_job_server_jar, or a job server by --runner PortableRunner --job_endpoint",
             dead_end=True,
         )
+    if "Channel closed prematurely" in text:  # Beam's words for it
+        return RunError("a worker process is gone: somebody killed it, or the system, for want of memory")
     if isinstance(error, FatalError):
         kind, line = type(error).__name__, text.splitlines()[0]
     elif told := OURS.findall(text):

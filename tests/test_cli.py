@@ -290,3 +290,9 @@ def test_what_beam_says_of_a_job_server_that_cannot_be_fetched_is_one_line() -> 
     assert error.dead_end
     assert str(error).startswith("Beam's job server cannot be fetched from here; put it at /jars/f.jar (")
     assert "--flink_job_server_jar" in str(error)
+
+
+def test_a_local_worker_that_is_gone_is_one_line() -> None:
+    error = _stopped_by(RuntimeError("bundle 3: Channel closed prematurely."))
+    assert str(error) == "a worker process is gone: somebody killed it, or the system, for want of memory"
+    assert not error.dead_end
