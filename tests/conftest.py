@@ -79,7 +79,8 @@ BRAKES_OFF = tuple(f"--max_{name}=1" for name in BRAKES)
 
 def beside_the_plan(stderr: str) -> str:
     """Leave out of what a run says on stderr what it says of its plan."""
-    ours = ("whitesweep: plan: ", "whitesweep: settings differ from the run before: ")
+    ours: tuple[str, ...] = ("whitesweep: plan: ", "whitesweep: settings differ from the run before: ")
+    ours += tuple(f"whitesweep: {phase}: " for phase in ("reading manifests and planning", "photos", "report"))
     return "".join(line for line in stderr.splitlines(keepends=True) if not line.startswith(ours))
 
 

@@ -164,13 +164,6 @@ def test_a_brake_sets_a_manifest_aside_and_no_other(shop: Path) -> None:
     assert "more than 40.00% allowed" in next(iter(aside.values()))["reason"]
 
 
-def test_the_command_stop_ends_it(shop: Path) -> None:
-    with watching(shop) as process:
-        until(lambda: (shop / "out/report/watch.json").exists(), shop)
-        assert run("stop", "--output", shop / "out") == 0
-        assert process.wait(PATIENCE_S) == 0
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
