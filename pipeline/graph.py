@@ -5,7 +5,6 @@ What happens to one photo is in transforms/process.py, and then in deliver.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -79,12 +78,11 @@ def build_verify(
     folder: str,
     run_id: str,
     report: Report,
-    others: Sequence[Report],
     names: str,
     verdict: str,
 ) -> None:
     """Compare what is in an output folder with what its report says, and write the verdict to a file."""
-    root | "Verify" >> Verify(folder, run_id, report, others, names, verdict)
+    root | "Verify" >> Verify(folder, run_id, report, names, verdict)
 
 
 def build_compare(

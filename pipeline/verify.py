@@ -19,7 +19,6 @@ from transforms.errors import FatalError, PhotoError, in_one_line
 from transforms.output.earlier import report_of
 from transforms.output.latest import NoReportError, names_of, newest_run
 from transforms.output.lease import LeaseError, check_free
-from transforms.output.releases import releases
 from transforms.output.run import read_run
 from transforms.settings import NAMES
 from transforms.verify import PROBLEMS, Difference, Verdict, read_verdict, write_verdict
@@ -58,8 +57,6 @@ def _verify(folder: str, arguments: list[str], flags: argparse.Namespace) -> Ver
         latest = newest_run(folder)
         report, run = report_of(folder, latest), read_run(folder, latest.run_id)
         names = names_of(folder) or NAMES[0]
-        kept = [] if names == NAMES[0] else [one.latest for one in releases(folder) if one.run_id != latest.run_id]
-        others = [report_of(folder, one) for one in kept]
     except LeaseError as error:
         raise RequestError(f"--output {error}") from error
     except (NoReportError, PhotoError, ValueError) as error:
@@ -67,9 +64,7 @@ def _verify(folder: str, arguments: list[str], flags: argparse.Namespace) -> Ver
     with tempfile.TemporaryDirectory(prefix="whitesweep-") as temporary:
         here = runners.is_local(flags.runner, arguments)
         uri = f"{temporary if here else f'{folder}/report'}/verdict.parquet"
-        run_graph(
-            arguments, flags.verbose, lambda root: build_verify(root, folder, latest.run_id, report, others, names, uri)
-        )
+        run_graph(arguments, flags.verbose, lambda root: build_verify(root, folder, latest.run_id, report, names, uri))
         verdict = read_verdict(uri)
         storage.delete(uri)
     if verdict.rows != run.get("rows"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from transforms.output.maps import map_uri, read_map
 from transforms.output.naming import ENDINGS, IMAGES, id_of_output, output_name
 from transforms.output.schema import shard_of
 from transforms.pixels.encode import ENCODINGS
+from transforms.settings import NAMES
 
 CHUNK = 500
 COLUMNS = ["id", "status", "stage", "code", "output_uri", "output_sha256", "output_bytes", "map_key", "mask_flags"]
@@ -122,10 +123,13 @@ def _is_output_of(id: str, name: str, sha256: str) -> bool:
 def check_names(
     rows: Iterable[dict[str, Any]], listed: Iterable[str], gone: Iterable[str], names: str
 ) -> Iterator[Difference]:
-    """Find the pictures that no row claims and that the report does not list as gone, or another release names."""
+    """Find the pictures that no row claims and that the report does not list as gone, and unfinished files.
+
+    Of pictures with fingerprints only these: another release may name them, and what none does goes with reports.
+    """
     claimed = {row["output_uri"] for row in rows} | set(gone)
     for name in listed:
-        if f"{IMAGES}/{name}" not in claimed:
+        if name.endswith(storage.TEMPORARY) or (names == NAMES[0] and f"{IMAGES}/{name}" not in claimed):
             message = "an unfinished file" if name.endswith(storage.TEMPORARY) else "no row has this picture"
             yield Difference(id_of_output(name, names), "orphaned", f"{IMAGES}/{name}", message)
 
@@ -184,14 +188,11 @@ def read_verdict(uri: str) -> Verdict:
 class Verify(beam.PTransform):
     """Check an output folder against the report of a run, and write the verdict to a file.
 
-    others: the reports of other releases, whose pictures may be there too. names: how pictures are named.
+    names: how pictures are named.
     """
 
-    def __init__(
-        self, folder: str, run_id: str, report: Report, others: Sequence[Report], names: str, verdict: str
-    ) -> None:
+    def __init__(self, folder: str, run_id: str, report: Report, names: str, verdict: str) -> None:
         super().__init__()
-        self.others = others
         self.names = names
         self.folder = folder
         self.run_id = run_id
@@ -201,7 +202,7 @@ class Verify(beam.PTransform):
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Give a PCollection of nothing."""
         folder, run_id, report, verdict = self.folder, self.run_id, self.report, self.verdict
-        others, names, count = self.others, self.names, len(report)
+        names, count = self.names, len(report)
 
         def by_shard(_: None) -> Iterator[tuple[int, list[str]]]:
             parts: dict[int, list[str]] = defaultdict(list)
@@ -220,7 +221,6 @@ class Verify(beam.PTransform):
             shard, parts = keyed
             rows = read_shard(report, shard)
             listed, gone = ([name for part in parts[kind] for name in part] for kind in ("listed", "gone"))
-            gone += [name for other in others for name in other.pictures(shard, count)]
             for difference in (*check_rows(rows, shard, count), *check_names(rows, listed, gone, names)):
                 yield beam.pvalue.TaggedOutput("differences", difference)
             yield beam.pvalue.TaggedOutput("counts", len(rows))

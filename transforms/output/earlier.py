@@ -102,11 +102,6 @@ class Report:
             found += pool.map(lambda at: fill_in(_find(self.shards[at], asked[at])), sorted(asked))
         return pa.concat_tables(found)
 
-    def pictures(self, shard: int, count: int) -> Iterator[str]:
-        """Name the pictures of the rows that may be in one shard of a report of so many."""
-        for at in shards_before(len(self), shard, count):
-            yield from self.read(at, ["output_uri"])["output_uri"].drop_null().to_pylist()
-
 
 def newest_report(folder: str) -> Report:
     """List the files of the newest complete report under an output folder.
