@@ -93,7 +93,7 @@ def check_run_settings(flags: argparse.Namespace, others: Sequence[str]) -> tupl
     """
     settings, beam_arguments = check_settings(flags, others)
     settings = choose_rows(settings, flags)
-    if flags.from_dir is not None:
+    if getattr(flags, "from_dir", None) is not None:  # the demo has none
         settings = replace(settings, start_from=_start_from(settings.output, absolute(flags.from_dir)))
     find_report(settings.earlier_folder, needed=settings.start_from is not None)
     find_report(settings.output, needed=flags.retry_failed or bool(settings.only))
