@@ -19,9 +19,9 @@ from apache_beam.version import __version__
 from conftest import ROOT, beside_the_plan, draw_product, run
 
 from pipeline.errors import RequestError
-from pipeline.flags import VERSION
+from pipeline.flags import VERSION, make_parser
 from pipeline.launch import _stopped_by
-from pipeline.options import check_beam
+from pipeline.options import check_beam, check_run_settings
 from transforms import storage
 from transforms.errors import FatalError
 
@@ -296,3 +296,10 @@ def test_a_local_worker_that_is_gone_is_one_line() -> None:
     error = _stopped_by(RuntimeError("bundle 3: Channel closed prematurely."))
     assert str(error) == "a worker process is gone: somebody killed it, or the system, for want of memory"
     assert not error.dead_end
+
+
+def test_the_demo_has_what_a_run_asks_for(tmp_path: Path, u2netp: object) -> None:
+    flags = make_parser().parse_args(["demo", "--output", str(tmp_path), "--model", "u2netp"])
+    flags.manifest = [str(tmp_path / "m.csv")]
+    settings, _ = check_run_settings(flags, [])
+    assert settings.start_from is None
