@@ -14,11 +14,13 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from pipeline.graph import build_run
 from pipeline.options import absolute, check_settings, choose_engine, choose_rows
 from pipeline.runners import outlives, runner_name
+from pipeline.stream import of_stream
 from transforms import storage
 from transforms.credentials import without_secrets
 from transforms.manifest import ManifestFile
 from transforms.output.run import RunInfo
 from transforms.plan import PlanConfig
+from transforms.streaming import StreamChanges
 
 
 def dry_run(flags: argparse.Namespace, others: Sequence[str]) -> int:
@@ -36,10 +38,13 @@ def dry_run(flags: argparse.Namespace, others: Sequence[str]) -> int:
         settings = replace(settings, engine=choose_engine(flags, others, flags.device, flags.precision))
     options = PipelineOptions(arguments)
     root = beam.Pipeline(runner=FnApiRunner(), options=options)
-    manifests = [ManifestFile(uri, "csv", storage.parent(uri)) for uri in settings.manifests]
-    build_run(
-        root, manifests, PlanConfig(settings), RunInfo(settings, "dry-run", leased=True, outlives=outlives(arguments))
-    )
+    if "--streaming" in others:
+        settings = of_stream(settings, flags)
+        _ = root | "StreamChanges" >> StreamChanges(settings.manifests, RunInfo(settings, "dry-run"))
+    else:
+        manifests = [ManifestFile(uri, "csv", storage.parent(uri)) for uri in settings.manifests]
+        info = RunInfo(settings, "dry-run", leased=True, outlives=outlives(arguments))
+        build_run(root, manifests, PlanConfig(settings), info)
     graph = root.to_runner_api()
     _, stages = FnApiRunner().create_stages(graph)
     job = {

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transforms import storage
-from transforms.errors import FatalError, PhotoError
-from transforms.manifest import ManifestError, ManifestFile, list_manifests, read_manifest
+from transforms.errors import PhotoError
+from transforms.manifest import ManifestFile, fault_of, list_manifests
 from transforms.output.history import WATCH
 from transforms.output.run import JSON, json_of
 
@@ -86,11 +86,15 @@ class Inbox:
         found = []
         for file in files:
             try:
-                for _ in read_manifest(file):
-                    pass
+                fault = fault_of(file)
+            except PhotoError as error:
+                fault = f"{error.message}; it is tried again"
+                self._digests[file.uri] = ""  # what is in it is not known
+                self.forget([file])
+            if fault is None:
                 found.append(file)
-            except (FatalError, ManifestError, PhotoError, OSError) as error:
-                self.put_aside(file, str(getattr(error, "message", None) or error))
+            else:
+                self.put_aside(file, fault)
         return found
 
     def put_aside(self, file: ManifestFile, reason: str) -> None:
@@ -105,7 +109,7 @@ class Inbox:
 
     def _is_known(self, uri: str) -> bool:
         sha256 = self._digests[uri]
-        return sha256 in (self.consumed.get(uri), self.set_aside.get(uri, {}).get("sha256"))
+        return sha256 != "" and sha256 in (self.consumed.get(uri), self.set_aside.get(uri, {}).get("sha256"))
 
     def read_state(self, folder: str) -> None:
         """Take over what a watch before knew, from the output folder.

@@ -19,7 +19,9 @@ from pipeline.signals import stopping_gently
 from transforms import storage
 from transforms.elsewhere import folder_of
 from transforms.errors import FatalError, PhotoError
-from transforms.streaming import StreamChanges
+from transforms.output.latest import settle_names
+from transforms.settings import RunSettings
+from transforms.streaming import SUBSCRIPTION, StreamChanges
 
 
 def stream(flags: argparse.Namespace, others: Sequence[str]) -> int:
@@ -36,21 +38,41 @@ def stream(flags: argparse.Namespace, others: Sequence[str]) -> int:
         )
     flags.partial = True
     settings, beam_arguments = check_run_settings(flags, others)
-    patterns = [storage.join(os.getcwd(), pattern) for pattern in flags.manifest]
-    settings = replace(settings, redo="all", manifests=tuple(patterns), max_failure_fraction=1.0)
+    settings = of_stream(settings, flags)
     request = decided(request_of_files(settings, [], beam_arguments, flags.verbose), flags)
     info = replace(request.info, outlives=False)  # its lease is this process's: it may have nothing to do for hours
     with holding(info.folder, info.run_id) as lease:
         decisions = keep_decisions(request)
+        settle_names(info.folder, settings.names)
         try:
             with stopping_gently(lease.ask_to_stop):
                 run_graph(
                     beam_arguments,
                     flags.verbose,
-                    lambda root: root | "StreamChanges" >> StreamChanges(patterns, info, decisions),
+                    lambda root: root | "StreamChanges" >> StreamChanges(settings.manifests, info, decisions),
                     Start(re.sub("[^a-z0-9]", "-", info.run_id.lower()), endless=True),
                 )
         finally:
             with suppress(PhotoError, FatalError):
                 storage.delete_folder(folder_of(info.folder, info.run_id))
     raise RunError("the stream came to an end")
+
+
+def of_stream(settings: RunSettings, flags: argparse.Namespace) -> RunSettings:
+    """Give the settings of a stream; its manifests are patterns, and subscriptions to a bucket's notifications.
+
+    Raises:
+        RequestError: the runner reads no subscriptions, or pictures would be overwritten.
+    """
+    if not settings.keeps_pictures:
+        raise RequestError(
+            "--streaming: of windows that overtake each other one would write over the pictures of the other; give "
+            "--names fingerprint, or take `watch`"
+        )
+    names = list(filter(SUBSCRIPTION.fullmatch, flags.manifest))
+    if names and runners.runner_name(flags.runner) != "DataflowRunner":
+        raise RequestError(
+            f"--manifest {names[0]}: only Dataflow reads Pub/Sub; give {flags.runner} a pattern of files"
+        )
+    places = tuple(name if name in names else storage.join(os.getcwd(), name) for name in flags.manifest)
+    return replace(settings, partial=True, redo="all", manifests=places, max_failure_fraction=1.0)

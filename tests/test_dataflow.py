@@ -14,6 +14,7 @@ from typing import Any
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.pipeline_context import PipelineContext
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from conftest import run
@@ -28,17 +29,19 @@ from transforms.pixels.policy import parse_policy
 from transforms.pixels.render import OutputSettings
 from transforms.plan import PlanConfig
 from transforms.settings import RunSettings
+from transforms.streaming import StreamChanges
 from weights.files import WeightsFile
 
 JOB = ["--project=shop", "--region=europe-west1", "--temp_location=gs://bucket/tmp", "--sdk_container_image=w:1"]
 PATHS = ["--manifest=gs://bucket/catalog.parquet", "--output=gs://bucket/white"]
 ENGINE = EngineConfig(WeightsFile("u2net", "/weights", "0" * 64), "cuda", "bf16")
+NOTIFICATIONS = "projects/shop-1/subscriptions/manifests"
 LARGEST_REQUEST = 10 << 20
 """Of a job, in bytes: https://docs.cloud.google.com/dataflow/quotas."""
 
 
-def handed_in(monkeypatch: pytest.MonkeyPatch, manifests: list[ManifestFile], settings: RunSettings) -> Any:
-    """Give the graph of a run as Dataflow's runner would hand it in.
+def handed_in(monkeypatch: pytest.MonkeyPatch, build: Callable[[beam.Pipeline], object], *flags: str) -> Any:
+    """Give a graph as Dataflow's runner would hand it in.
 
     The client of its service, which needs Google's packages, is replaced: by then the graph is as it stays.
     """
@@ -47,16 +50,22 @@ def handed_in(monkeypatch: pytest.MonkeyPatch, manifests: list[ManifestFile], se
     client.Job = lambda options, graph: graph
     monkeypatch.setitem(sys.modules, "apache_beam.runners.dataflow.internal.apiclient", client)
     monkeypatch.setattr("apache_beam.runners.dataflow.internal.apiclient", client, raising=False)
-    root = beam.Pipeline(options=PipelineOptions(beam_arguments("dataflow-gpu", [*JOB, "--dry_run=true"])))
-    build_run(root, manifests, PlanConfig(settings), RunInfo(settings, "r", leased=True))
+    root = beam.Pipeline(options=PipelineOptions(beam_arguments("dataflow-gpu", [*JOB, "--dry_run=true", *flags])))
+    build(root)
     job: Any = root.run()
     return job.job
+
+
+def of_run(monkeypatch: pytest.MonkeyPatch, manifests: list[ManifestFile], settings: RunSettings) -> Any:
+    """Give the graph of a run."""
+    info = RunInfo(settings, "r", leased=True)
+    return handed_in(monkeypatch, lambda root: build_run(root, manifests, PlanConfig(settings), info))
 
 
 @pytest.fixture
 def graph(monkeypatch: pytest.MonkeyPatch) -> Any:
     manifest = ManifestFile("gs://bucket/catalog.parquet", "parquet", "gs://bucket")
-    return handed_in(monkeypatch, [manifest], RunSettings("gs://bucket/white", engine=ENGINE))
+    return of_run(monkeypatch, [manifest], RunSettings("gs://bucket/white", engine=ENGINE))
 
 
 def test_there_all_runs_in_one_image_and_a_photo_in_one_stage(graph: Any) -> None:
@@ -87,6 +96,21 @@ def test_only_rows_are_shuffled_there(graph: Any) -> None:
     }
 
 
+def test_a_stream_of_notifications_is_read_by_dataflow_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = RunInfo(RunSettings("gs://bucket/white", engine=ENGINE, partial=True, redo="all"), "r")
+    stream = StreamChanges([NOTIFICATIONS], info)
+    graph = handed_in(monkeypatch, lambda root: root | "StreamChanges" >> stream, "--streaming")
+    specs = [transform.spec for transform in graph.components.transforms.values()]
+    (read,) = [spec for spec in specs if spec.urn == "beam:transform:pubsub_read:v1"]
+    payload = beam_runner_api_pb2.PubSubReadPayload.FromString(read.payload)
+    assert (payload.subscription, payload.with_attributes) == (NOTIFICATIONS, True)
+    _, stages = FnApiRunner().create_stages(graph)
+    names = [
+        {transform.unique_name.removeprefix("StreamChanges/") for transform in stage.transforms} for stage in stages
+    ]
+    assert len(stages_of_a_photo(names)) == 1
+
+
 def test_what_is_handed_in_stays_small(monkeypatch: pytest.MonkeyPatch, graph: Any) -> None:
     assert graph.ByteSize() < 1 << 20  # the smallest weights have four times that
     rules = [{"match": {"id": f"shoe-{number}-*"}, "threshold": 0.5 + number / 10_000} for number in range(1000)]
@@ -97,7 +121,7 @@ def test_what_is_handed_in_stays_small(monkeypatch: pytest.MonkeyPatch, graph: A
         pictures=OutputSettings(parse_policy({"rule": rules}, "policy.toml")),
     )
     manifests = [ManifestFile(f"gs://bucket/catalog/{n}.csv", "csv", "gs://bucket/catalog") for n in range(10_000)]
-    assert handed_in(monkeypatch, manifests, settings).ByteSize() < LARGEST_REQUEST
+    assert of_run(monkeypatch, manifests, settings).ByteSize() < LARGEST_REQUEST
 
 
 def dry_run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -128,6 +152,21 @@ def test_a_dry_run_prints_the_job_and_does_nothing(
     assert job["settings"]["policy"]["default"]["method"] == "otsu"
     assert (job["settings"]["redo"], job["settings"]["prune"]) == ("changed", True)
     assert len(stages_of_a_photo(list(map(set, job["stages"])))) == 1
+    assert without_a_network() == []
+
+
+def test_a_dry_run_of_a_stream(
+    u2netp: Any, capsys: pytest.CaptureFixture[str], without_a_network: Callable[[], list[str]]
+) -> None:
+    arguments = ["run", "--streaming", "--output=gs://bucket/white", "--names=fingerprint", "--model=u2netp", *JOB]
+    job = dry_run(capsys, *arguments, f"--manifest={NOTIFICATIONS}", "--runner=dataflow")
+    assert job["beam"]["streaming"] is True
+    assert (job["settings"]["manifest"], job["settings"]["partial"]) == ([NOTIFICATIONS], True)
+    job = dry_run(capsys, *arguments, "--manifest=gs://bucket/in/*.csv", "--runner=PrismRunner")
+    assert job["settings"]["manifest"] == ["gs://bucket/in/*.csv"]
+    assert any("StreamChanges/CommitWindow" in stage for stage in job["stages"])
+    assert run("run", "--dry_run", *arguments[1:], f"--manifest={NOTIFICATIONS}", "--runner=PrismRunner") == 2
+    assert "only Dataflow reads Pub/Sub" in capsys.readouterr().err
     assert without_a_network() == []
 
 

@@ -275,7 +275,7 @@ REMOVERS = {
     "transforms/output/run.py": "the shards of a run that stopped",
     "transforms/output/lease_file.py": "its own lease",
     "transforms/ending.py": "what workers have told of a job that is over",
-    "transforms/streaming.py": "the changes of a window that another overtook",
+    "transforms/commit_window.py": "the changes of a window that another overtook",
     "pipeline/stream.py": "what workers have told of a stream that is over",
     "pipeline/verify.py": "its own verdict",
     "pipeline/repair.py": "its own list",

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.utils.timestamp import Timestamp
 from conftest import run_json
+from gs import emulator
 
-from transforms.errors import FatalError
+from transforms import storage
+from transforms.commit_window import commit_window
+from transforms.errors import FatalError, PhotoError
 from transforms.output.earlier import newest_report
 from transforms.output.latest import Latest, in_force, newest_run
 from transforms.output.run import RunInfo
 from transforms.output.schema import ReportRow
 from transforms.settings import RunSettings
 from transforms.steps import Effort
-from transforms.streaming import commit_window, read_changes
+from transforms.streaming import named_by, plan_window, read_changes
 from transforms.types import Outcome, Packed
 
 
@@ -30,15 +37,18 @@ class Window:
 
 @pytest.fixture
 def info(tmp_path: Path) -> RunInfo:
-    return RunInfo(RunSettings(str(tmp_path), partial=True, redo="all"))  # without a name it has no lease to lose
+    return RunInfo(
+        RunSettings(str(tmp_path), partial=True, redo="all", names="fingerprint")
+    )  # without a name it has no lease to lose
 
 
-def window(info: RunInfo, number: int, rows: dict[str, str], *deleted: str) -> None:
-    """Commit a window of rows, by id and uri."""
+def window(info: RunInfo, number: int, rows: dict[str, str], *deleted: str, since: float = 0) -> None:
+    """Commit a window of rows, by id and uri; since: when the object that says so was written, if it is one."""
     made = [ReportRow(id, uri, None, {}, "processed", output_uri=f"images/{id}.png") for id, uri in rows.items()]
     parts: list[Any] = [Packed.of([Outcome(row, Effort())]) for row in made]
     end = time.time() // 10 * 10 + 10 * number
-    commit_window((0, [*parts, tuple(deleted)]), info, Window(end))
+    named = [(id, since or end, id in deleted) for id in (*rows, *deleted)]
+    commit_window((0, [*parts, tuple(named)]), info, Window(end))
 
 
 def state(info: RunInfo) -> dict[str, str]:
@@ -75,6 +85,18 @@ def test_a_replayed_window_commits_nothing(info: RunInfo) -> None:
     assert newest_run(info.folder) == before
 
 
+def test_what_an_older_object_says_yields_in_whatever_window_it_comes(info: RunInfo) -> None:
+    now = time.time()
+    window(info, 1, {"a": "2", "b": "2"}, "d", since=now - 5)
+    window(info, 2, {"a": "1", "c": "1", "d": "1"}, "b", since=now - 9)  # its notification came late
+    assert state(info) == {"a": "2", "b": "2", "c": "1"}
+    before = newest_run(info.folder)
+    window(info, 3, {"a": "2", "b": "2"}, "d", since=now - 5)  # and this one came again
+    assert newest_run(info.folder) == before
+    window(info, 3, {"a": "3"}, since=now - 4)
+    assert state(info) == {"a": "3", "b": "2", "c": "1"}
+
+
 def test_a_window_that_another_overtakes_is_committed_upon_it(info: RunInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     window(info, 1, {"a": "1"})
     calls = []
@@ -86,7 +108,7 @@ def test_a_window_that_another_overtakes_is_committed_upon_it(info: RunInfo, mon
             window(info, 3, {"a": "3", "b": "3"})
         return found
 
-    monkeypatch.setattr("transforms.streaming.in_force", overtaken)
+    monkeypatch.setattr("transforms.commit_window.in_force", overtaken)
     window(info, 2, {"a": "2", "c": "2"})
     assert len(calls) == 3  # one of them is the other's
     assert state(info) == {"a": "3", "b": "3", "c": "2"}
@@ -97,7 +119,7 @@ def test_a_window_that_another_overtakes_is_committed_upon_it(info: RunInfo, mon
 def test_what_is_known_of_windows_does_not_grow(info: RunInfo) -> None:
     window(info, -500, {"old": "1"})
     window(info, 1, {"a": "1"})
-    assert list(run_json(Path(info.folder))["windows"]) == ["a"]
+    assert list(run_json(Path(info.folder))["known_of"]) == ["a"]
     assert sorted(state(info)) == ["a", "old"]
 
 
@@ -105,6 +127,30 @@ def test_an_output_that_is_anothers_is_not_written(info: RunInfo) -> None:
     with pytest.raises(FatalError, match="taken over by another run"):
         window(replace(info, run_id="mine"), 1, {"a": "1"})
     assert not Path(info.folder, "report").exists()
+
+
+def test_an_object_is_as_old_as_its_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+    with emulator(monkeypatch, "bucket"):
+        info = RunInfo(RunSettings("gs://bucket/out", partial=True, redo="all", names="fingerprint"))
+        storage.write("gs://bucket/1.csv", b"id,uri,deleted\na,a.png,\nb,b.png,\n")
+        written = float(storage.read("gs://bucket/1.csv").version) / 1e6
+        read = [one for _, one in read_changes("gs://bucket/1.csv", info.folder)]
+        window: Any = Window(written + 7)
+        (named,) = [one.value for one in plan_window((0, read), info, None, window) if isinstance(one, TaggedOutput)]
+        assert named == (0, (("a", written, False), ("b", written, False)))
+
+
+def test_a_notification_counts_from_when_it_is_taken() -> None:
+    said = {"eventType": "OBJECT_FINALIZE", "bucketId": "shop", "objectId": "in/1 é.csv"}
+    began = time.time()
+    (found,) = named_by(said, Timestamp(began - 500))
+    assert found.value == "gs://shop/in/1 é.csv"
+    assert began <= float(found.timestamp) <= time.time()
+    (found,) = named_by(said, Timestamp(began + 500))  # by another machine's clock
+    assert float(found.timestamp) == pytest.approx(began + 500)
+    assert list(named_by({**said, "eventType": "OBJECT_DELETE"}, Timestamp(began))) == []
+    assert list(named_by({"eventType": "OBJECT_FINALIZE"}, Timestamp(began))) == []
+    assert list(named_by({}, Timestamp(began))) == []
 
 
 def test_a_manifest_that_cannot_be_read_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -117,3 +163,28 @@ def test_a_manifest_that_cannot_be_read_is_passed_over(tmp_path: Path, caplog: p
     ((key, (name, written, _)),) = read_changes(str(tmp_path / "m.csv"), str(tmp_path / "out"))
     assert (key, name) == (0, str(tmp_path / "m.csv"))
     assert written > 0
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_manifest_whose_storage_fails_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    (tmp_path / "m.csv").write_text("id,uri\na,a.png\n")
+    left = [times]
+
+    def failing(call: Callable[..., Any], error: Exception) -> Callable[..., Any]:
+        def called(*arguments: Any) -> Any:
+            if left[0] > 0:
+                left[0] -= 1
+                raise error
+            return call(*arguments)
+
+        return called
+
+    monkeypatch.setattr(storage, "open_read", failing(storage.open_read, OSError(errno.EIO, "Input/output error")))
+    monkeypatch.setattr(storage, "read", failing(storage.read, PhotoError("read_failed", "Input/output error")))
+    if times == 1:
+        assert len(list(read_changes(str(tmp_path / "m.csv"), str(tmp_path / "out")))) == 1
+    else:
+        with pytest.raises(FatalError, match=r"m\.csv: Input/output error"):
+            list(read_changes(str(tmp_path / "m.csv"), str(tmp_path / "out")))

@@ -21,6 +21,7 @@ from pipeline.errors import RequestError
 from pipeline.inbox import Inbox
 from pipeline.watch import _seconds
 from transforms import storage
+from transforms.errors import PhotoError
 from transforms.manifest import ManifestFile
 from transforms.output.earlier import newest_report
 
@@ -275,6 +276,34 @@ def test_what_is_no_manifest_is_left_alone(tmp_path: Path, clock: list[float]) -
     pictures.look()
     clock[0] += 3
     assert names(pictures.look()) == ["a.png"]
+
+
+def test_what_cannot_be_read_just_now_is_tried_again(
+    tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_text("uri\na.png\n")
+    (tmp_path / "b.csv").write_text("no,column\nof,photos\n")
+    box = Inbox([str(tmp_path)])
+
+    def look() -> list[str]:
+        found = box.look()
+        clock[0] += 3
+        return names(box.usable(found + box.look()))
+
+    def gone(*_: object) -> None:
+        raise PhotoError("read_failed", "a.csv: Stale file handle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "read", gone)
+        patched.setattr(storage, "open_read", gone)
+        assert look() == []
+        assert {Path(uri).name: one["reason"] for uri, one in box.set_aside.items()} == dict.fromkeys(
+            ["a.csv", "b.csv"], "a.csv: Stale file handle; it is tried again"
+        )
+    assert look() == ["a.csv"]
+    assert "no uri column" in box.set_aside[str(tmp_path / "b.csv")]["reason"]
+    monkeypatch.setattr("pipeline.inbox.fault_of", gone)  # of what is known nothing is read again
+    assert look() == []
 
 
 def test_many_looks_leave_nothing_behind(tmp_path: Path, clock: list[float]) -> None:

@@ -317,6 +317,25 @@ def _without_ending(path: str) -> str:
     return posixpath.splitext(_LEADING.sub("", posixpath.normpath(path.replace(os.sep, "/"))))[0] if path else ""
 
 
+def fault_of(file: ManifestFile) -> str | None:
+    """Say what is wrong with what is in a manifest; None if it can be read to its end.
+
+    Raises:
+        PhotoError: it cannot be read just now, so that nothing can be said of what is in it.
+    """
+    for is_last in (False, True):  # once is no proof: something may have been wrong on the way
+        try:
+            for _ in read_manifest(file):
+                pass
+        except (FatalError, ManifestError, PhotoError, OSError) as error:
+            storage.read(file.uri)
+            if is_last:
+                return str(getattr(error, "message", None) or error)
+        else:
+            break
+    return None
+
+
 def _reason(error: Exception) -> str:
     text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error) or type(error).__name__
     return next(iter(str(text).strip().splitlines()), type(error).__name__)
