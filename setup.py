@@ -59,6 +59,7 @@ setup(
             *TORCH,  # every engine is compared with it
             "duckdb",  # reads reports, as pandas and polars do
             "gcp-storage-emulator",
+            "google-cloud-pubsub",
             "hypothesis",
             "import-linter",
             "mypy",
