@@ -140,6 +140,14 @@ def test_an_object_is_as_old_as_its_generation(monkeypatch: pytest.MonkeyPatch) 
         assert named == (0, (("a", written, False), ("b", written, False)))
 
 
+def test_a_file_is_as_old_as_the_window_it_was_found_in(tmp_path: Path, info: RunInfo) -> None:
+    (tmp_path / "1.csv").write_text("id,uri,deleted\na,a.png,\n")
+    read = [one for _, one in read_changes(str(tmp_path / "1.csv"), info.folder)]
+    window: Any = Window(1234)
+    (named,) = [one.value for one in plan_window((0, read), info, None, window) if isinstance(one, TaggedOutput)]
+    assert named == (0, (("a", 1234, False),))
+
+
 def test_a_notification_counts_from_when_it_is_taken() -> None:
     said = {"eventType": "OBJECT_FINALIZE", "bucketId": "shop", "objectId": "in/1 é.csv"}
     began = time.time()
