@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apache_beam.io.gcp.pubsub import PubsubMessage
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.timestamp import Timestamp
 from conftest import run_json
@@ -123,6 +124,20 @@ def test_what_is_known_of_windows_does_not_grow(info: RunInfo) -> None:
     assert sorted(state(info)) == ["a", "old"]
 
 
+def test_a_window_waits_for_what_is_known_of_those_before(info: RunInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    window(info, 2, {"a": "2"})
+    before = newest_run(info.folder)
+
+    def failing(folder: str, run_id: str) -> dict[str, Any]:
+        raise PhotoError("read_failed", "run.json: Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("transforms.commit_window.read_run", failing)
+        with pytest.raises(FatalError, match="Input/output error"):
+            window(info, 1, {"a": "1"})  # which is older
+    assert newest_run(info.folder) == before
+
+
 def test_an_output_that_is_anothers_is_not_written(info: RunInfo) -> None:
     with pytest.raises(FatalError, match="taken over by another run"):
         window(replace(info, run_id="mine"), 1, {"a": "1"})
@@ -149,16 +164,19 @@ def test_a_file_is_as_old_as_the_window_it_was_found_in(tmp_path: Path, info: Ru
 
 
 def test_a_notification_counts_from_when_it_is_taken() -> None:
+    def notification(attributes: dict[str, str]) -> PubsubMessage:
+        return PubsubMessage(b"{}", attributes)
+
     said = {"eventType": "OBJECT_FINALIZE", "bucketId": "shop", "objectId": "in/1 é.csv"}
     began = time.time()
-    (found,) = named_by(said, Timestamp(began - 500))
+    (found,) = named_by(notification(said), Timestamp(began - 500))
     assert found.value == "gs://shop/in/1 é.csv"
     assert began <= float(found.timestamp) <= time.time()
-    (found,) = named_by(said, Timestamp(began + 500))  # by another machine's clock
+    (found,) = named_by(notification(said), Timestamp(began + 500))  # by another machine's clock
     assert float(found.timestamp) == pytest.approx(began + 500)
-    assert list(named_by({**said, "eventType": "OBJECT_DELETE"}, Timestamp(began))) == []
-    assert list(named_by({"eventType": "OBJECT_FINALIZE"}, Timestamp(began))) == []
-    assert list(named_by({}, Timestamp(began))) == []
+    assert list(named_by(notification({**said, "eventType": "OBJECT_DELETE"}), Timestamp(began))) == []
+    assert list(named_by(notification({"eventType": "OBJECT_FINALIZE"}), Timestamp(began))) == []
+    assert list(named_by(notification({}), Timestamp(began))) == []
 
 
 def test_a_manifest_that_cannot_be_read_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -62,7 +62,8 @@ def commit_window(
     while True:
         lease_watch(info.folder, info.run_id).refuse_lost()
         latest = in_force(info.folder)
-        before = {} if latest is None else _known_of(info.folder, latest.run_id)
+        record = {} if latest is None else _record(info.folder, latest.run_id)
+        before: dict[str, tuple[float, float]] = record.get("known_of") or {}
         news = {id for id, at in since.items() if id not in before or before[id][0] < at}
         rows = [row for row in outcomes if row.id in news]
         gone = deleted & news
@@ -81,7 +82,6 @@ def commit_window(
         place = report_of_run(run_id, partial=len(base) > 0)
         write_or_stop(f"{info.folder}/{place}/{shard_name(0, 1)}", to_parquet(table), PARQUET)
         summary = summarise(0, made, effort)
-        count = _rows_of(info.folder, latest.run_id) if latest is not None else 0
         there = set(base.find(said)["id"].to_pylist()) if len(base) else set()
         report = latest.report if latest is not None else place
         run = {
@@ -95,7 +95,7 @@ def commit_window(
             "base": latest and latest.run_id,
             "settings": info.settings.record(),
             "versions": info.versions,
-            "rows": count + len({row.id for row in rows if row.id} - there) - len(gone & there),
+            "rows": (record.get("rows") or 0) + len({row.id for row in rows if row.id} - there) - len(gone & there),
             "statuses": dict(sorted(summary.statuses.items())),
             "failures": dict(sorted(summary.codes.items())),
             "gone": len(gone & there),
@@ -117,16 +117,17 @@ def commit_window(
         retire(info.folder, info.settings.keep_reports)
 
 
-def _known_of(folder: str, run_id: str) -> dict[str, tuple[float, float]]:
-    """Give of ids since when what is committed is so, and the end of the window that committed it."""
+def _record(folder: str, run_id: str) -> dict[str, Any]:
+    """Read the run.json of the release in force; nothing if it is lost or damaged.
+
+    Raises:
+        FatalError: it cannot be read just now. Without it, what is older would win.
+    """
     try:
-        return dict(read_run(folder, run_id).get("known_of") or {})
-    except (PhotoError, ValueError):
+        return read_run(folder, run_id)
+    except ValueError:
         return {}
-
-
-def _rows_of(folder: str, run_id: str) -> int:
-    try:
-        return int(read_run(folder, run_id)["rows"])
-    except (PhotoError, ValueError, KeyError, TypeError):
-        return 0
+    except PhotoError as error:
+        if error.code == "not_found":
+            return {}
+        raise FatalError(error.message) from error

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.fileio import MatchContinuously
-from apache_beam.io.gcp.pubsub import ReadFromPubSub
+from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
 from transforms import storage
@@ -102,11 +102,12 @@ def plan_window(
     yield beam.pvalue.TaggedOutput("named", (0, tuple((id, at, id in gone) for id, at in sorted(since.items()))))
 
 
-def named_by(attributes: Mapping[str, str], at: Any = beam.DoFn.TimestampParam) -> Iterator[TimestampedValue]:
+def named_by(message: PubsubMessage, at: Any = beam.DoFn.TimestampParam) -> Iterator[TimestampedValue]:
     """Give the path of the object that a notification of Cloud Storage says is there.
 
     It counts from when it is taken, not from when it was published: no window is over by then, so none comes too late.
     """
+    attributes = message.attributes or {}
     bucket, name = attributes.get("bucketId"), attributes.get("objectId")
     if attributes.get("eventType") == "OBJECT_FINALIZE" and bucket and name:
         yield TimestampedValue(f"gs://{bucket}/{name}", max(float(at), time.time()))
@@ -123,9 +124,9 @@ class Arrivals(beam.PTransform):
         """Give a PCollection of paths."""
         if SUBSCRIPTION.fullmatch(self.place):
             messages = root | ReadFromPubSub(subscription=self.place, with_attributes=True)
-            return messages | beam.Map(lambda message: message.attributes or {}) | beam.FlatMap(named_by)
+            return messages | "NamedObjects" >> beam.FlatMap(named_by)
         files = root | MatchContinuously(self.place, interval=EVERY_S, match_updated_files=True)
-        return files | beam.Map(lambda file: file.path)
+        return files | "Paths" >> beam.Map(lambda file: file.path)
 
 
 class StreamChanges(beam.PTransform):
